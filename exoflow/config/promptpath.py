@@ -1,0 +1,24 @@
+"""Where a prompt's sound file lies. Pure rule, no I/O: the checks, `exoflow prompts build` and the flow all ask here."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from exoflow.config.model import Prompts
+from exoflow.config.steps import Prompt
+
+NAME_HEX_DIGITS = 24  # 96 bits: no two texts meet, and a folder listing stays readable
+
+
+def prompt_path(prompts: Prompts, prompt: Prompt) -> Path:
+    """The WAV that a caller hears for this prompt.
+
+    `play` is the file itself. `say` is content-addressed: engine, voice and text name the file, so that a changed
+    text is a new file and an unchanged one is never rendered again. Without an engine the name is made from voice and
+    text alone, and a recording put there by hand serves.
+    """
+    if prompt.play is not None:
+        return Path(prompt.play)
+    content = "\0".join((prompts.engine or "", prompts.voice, prompt.say or ""))
+    return prompts.folder / f"{hashlib.sha256(content.encode()).hexdigest()[:NAME_HEX_DIGITS]}.wav"
