@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, StrictFloat, StrictInt, model_validator
 
-from exoflow.config.steps import AnyStep, Strict
+from exoflow.config.steps import AgentNumber, AnyStep, Located, Name, OurNumber, Strict, Url
+from exoflow.telephony.numbers import tail_matches, to_e164
+
+# what may stand in a dial string as a span's or gateway's name (telephony/dialstring.py)
+TRUNK_NAME = r"^[A-Za-z0-9_.-]{1,64}$"
+LISTEN = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$"
 
 
 class Address(NamedTuple):
@@ -15,39 +21,49 @@ class Address(NamedTuple):
     port: int
 
 
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    return Address(host.strip("[]"), int(port))
+
+
 class EventSocket(Strict):
     """FreeSWITCH's own event socket, which we connect to (mod_event_socket)."""
 
     host: str = "127.0.0.1"
-    port: int = Field(8021, ge=1, le=65535)
-    password: SecretStr | None = None
-    password_file: Path | None = None
+    port: StrictInt = Field(8021, ge=1, le=65535)
+    password: SecretStr | None = Field(None, description="the text itself, or `${NAME}` for an environment variable")
+    password_file: Located | None = Field(None, description="file whose first line is the password")
+
+    def password_text(self) -> str:
+        """The password; the loader has already put what stands in the file or the environment in its place."""
+        return "" if self.password is None else self.password.get_secret_value()
 
 
 class Switch(Strict):
-    listen: str = Field("127.0.0.1:8084", description="host:port that FreeSWITCH's socket application connects to")
+    listen: str = Field(
+        "127.0.0.1:8084", pattern=LISTEN, description="host:port that FreeSWITCH's socket application connects to"
+    )
     event_socket: EventSocket = EventSocket()
-    recordings: Path = Path("recordings")
-    max_calls: int = Field(1000, ge=1, le=5000, description="calls in one process; above it callers hear 'busy' (17)")
+    recordings: Located = Field(Path("recordings"), validate_default=True)
+    max_calls: StrictInt = Field(1000, ge=1, le=5000, description="calls in one process; above it callers hear 'busy' (17)")
 
     @property
     def listen_address(self) -> Address:
-        host, _, port = self.listen.rpartition(":")
-        return Address(host, int(port))
+        return _address(self.listen)
 
 
 class Outbound(Strict):
     dial_prefix: str = Field("0", pattern=r"^[0-9]{0,6}$")
-    cli: str | None = Field(None, description="caller id our agents see; inside the PRI's own range")
+    cli: str | None = Field(None, pattern=r"^[0-9]{3,15}$", description="caller id our agents see; inside the PRI's own range")
     hunt: Literal["a", "A", "r", "R"] = Field("A", description="order in which free channels are looked for")
 
 
 class Trunk(Strict):
     circle: str | None = None
     operator: str | None = None
-    span: str | None = Field(None, description="FreeTDM span name")
-    gateway: str | None = Field(None, description="SIP gateway name, instead of a span")
-    channels: int = Field(30, ge=1, le=480)
+    span: str | None = Field(None, pattern=TRUNK_NAME, description="FreeTDM span name")
+    gateway: str | None = Field(None, pattern=TRUNK_NAME, description="SIP gateway name, instead of a span")
+    channels: StrictInt = Field(30, ge=1, le=480)
     std_code: str | None = Field(None, pattern=r"^[0-9]{2,4}$")
     outbound: Outbound = Outbound()
 
@@ -64,13 +80,13 @@ class Prompts(Strict):
         description="`espeak-ng`, `text` (silence of the text's length, for trying flows), or a command with {text} and {wav}",
     )
     voice: str = Field("en-in", description="voice of espeak-ng")
-    folder: Path = Path("prompts")
+    folder: Located = Field(Path("prompts"), validate_default=True)
 
 
 class Number(Strict):
-    number: str = Field(description="our number, E.164")
+    number: OurNumber = Field(description="our number, E.164")
     trunk: str
-    diverted_from: str | None = Field(None, description="the customer-facing number that is diverted to ours")
+    diverted_from: OurNumber | None = Field(None, description="the customer-facing number that is diverted to ours")
     dnis: str | None = Field(
         None, pattern=r"^[0-9]{2,10}$", description="digits the exchange sends; the number's end unless set"
     )
@@ -78,7 +94,7 @@ class Number(Strict):
 
 
 class Agent(Strict):
-    number: str
+    number: AgentNumber
     name: str | None = None
 
 
@@ -89,16 +105,22 @@ class Group(Strict):
 
 class Flow(Strict):
     start: str
-    steps: dict[str, AnyStep] = Field(min_length=1)
+    steps: dict[Name, AnyStep] = Field(min_length=1)
 
 
 class Deliveries(Strict):
     """Where the account's CRM receives each call's data."""
 
-    url: str = Field(min_length=8)
-    secret: SecretStr | None = Field(None, description="`whsec_` + base64 of 24 to 64 bytes")
-    secret_file: Path | None = None
-    timeout: float = Field(15, gt=0, le=30)
+    url: Url
+    secret: SecretStr | None = Field(
+        None, description="`whsec_` + base64 of 24 to 64 bytes: the text itself, or `${NAME}` for an environment variable"
+    )
+    secret_file: Located | None = Field(None, description="file whose first line is the secret")
+    timeout: StrictFloat = Field(15, gt=0, le=30)
+
+    def secret_text(self) -> str | None:
+        """The secret; the loader has already put what stands in the file or the environment in its place."""
+        return None if self.secret is None else self.secret.get_secret_value()
 
 
 class Crm(Strict):
@@ -110,11 +132,84 @@ class Crm(Strict):
 
 class Account(Strict):
     name: str
-    contacts: list[str] = Field(default_factory=list)
+    contacts: list[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]] = Field(default_factory=list)
     time_zone: str = "Asia/Kolkata"
     numbers: list[Number] = Field(default_factory=list)
-    agents: dict[str, Agent] = Field(default_factory=dict)
-    groups: dict[str, Group] = Field(default_factory=dict)
+    agents: dict[Name, Agent] = Field(default_factory=dict)
+    groups: dict[Name, Group] = Field(default_factory=dict)
     deliveries: Deliveries | None = None
     crm: Crm = Crm()
-    flows: dict[str, Flow] = Field(min_length=1)
+    flows: dict[Name, Flow] = Field(min_length=1)
+
+
+class Web(Strict):
+    listen: str = Field("127.0.0.1:8080", pattern=LISTEN)
+
+
+class Mail(Strict):
+    smtp: str = Field("localhost:25", pattern=LISTEN)
+    sender: str = Field(alias="from", pattern=r"^[^@\s]+@[^@\s]+$")
+
+
+class Main(Strict):
+    """The main file, `exoflow.yaml`."""
+
+    switch: Switch = Field(default_factory=Switch)
+    store: str = "sqlite:///exoflow.db"
+    prompts: Prompts = Field(default_factory=Prompts)
+    trunks: dict[Annotated[str, Field(pattern=TRUNK_NAME)], Trunk] = Field(min_length=1)
+    accounts: str = Field("accounts/*.yaml", min_length=1, description="pattern of the accounts' files")
+    web: Web | None = None
+    mail: Mail | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections(cls, data: Any) -> Any:
+        # a section left out is validated like an empty one, so that the paths it has by default are located too
+        return {"switch": {}, "prompts": {}, **data} if isinstance(data, dict) else data
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Whose call it is: the account and the number that was dialled."""
+
+    account_id: str
+    account: Account
+    number: Number
+
+
+@dataclass(frozen=True)
+class Config:
+    """A configuration found good. Paths are absolute, numbers E.164, secrets read."""
+
+    base: Path  # folder of the main file
+    switch: Switch
+    store: str
+    prompts: Prompts
+    trunks: dict[str, Trunk]
+    accounts: dict[str, Account] = field(default_factory=dict)  # by the stem of the account's file
+    web: Web | None = None
+    mail: Mail | None = None
+
+    def candidates(self, dialled_raw: str, trunk: str) -> list[Route]:
+        """The numbers of this trunk that the digits sent by the exchange can mean, by the best kind of match.
+
+        Best is the `dnis` an engineer wrote, then the full number in any usual form, then 2 to 10 digits of its end.
+        """
+        std_code = self.trunks[trunk].std_code if trunk in self.trunks else None
+        routes = [
+            Route(account_id, account, number)
+            for account_id, account in self.accounts.items()
+            for number in account.numbers
+            if number.trunk == trunk
+        ]
+        digits = dialled_raw.removeprefix("+")
+        full = to_e164(dialled_raw, std_code)
+        by_dnis = [r for r in routes if r.number.dnis == digits]
+        by_number = [r for r in routes if full is not None and r.number.number == full]
+        return by_dnis or by_number or [r for r in routes if tail_matches(digits, r.number.number)]
+
+    def route(self, dialled_raw: str, trunk: str) -> Route | None:
+        """The one account and number a call is for; None if the digits mean nobody's number or several."""
+        found = self.candidates(dialled_raw, trunk)
+        return found[0] if len(found) == 1 else None

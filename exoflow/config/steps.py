@@ -6,13 +6,67 @@ Times are in seconds.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictFloat,
+    StrictInt,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from exoflow.errors import UnsafeText
+from exoflow.telephony import numbers
 
 MAX_PASSTHRU_SECONDS = 15.0  # Exotel's own ceiling; a caller will not wait longer
 MAX_RING_SECONDS = 60  # dialect, facts/exotel-dialect.md 4.3
 MAX_TALK_SECONDS = 14_400
+
+
+# names of steps, flows, groups, agents: letters and digits of any script. Nothing that could expand or split in a command
+Name = Annotated[str, Field(pattern=r"^[\w][\w .-]{0,63}$")]
+Url = Annotated[str, Field(min_length=8, max_length=2000)]
+
+
+def _locate(path: Path, info: ValidationInfo) -> Path:
+    """A relative path is meant from the folder of the file that names it (the loader tells it as context)."""
+    base: Path | None = (info.context or {}).get("base")
+    return path if base is None else base / path
+
+
+def _locate_text(path: str, info: ValidationInfo) -> str:
+    return str(_locate(Path(path), info))
+
+
+Located = Annotated[Path, AfterValidator(_locate)]
+
+
+def _our_number(text: str) -> str:
+    e164 = numbers.to_e164(text)
+    if e164 is None:
+        raise PydanticCustomError(
+            "our_number", "{given} is no telephone number; write it as +91 and ten digits", {"given": text}
+        )
+    return e164
+
+
+def _agent_number(text: str) -> str:
+    try:
+        return numbers.agent_number(text)
+    except UnsafeText as refused:
+        raise PydanticCustomError("agent_number", "{problem}", {"problem": str(refused)}) from None
+
+
+OurNumber = Annotated[str, AfterValidator(_our_number)]  # becomes E.164
+AgentNumber = Annotated[str, AfterValidator(_agent_number)]  # becomes E.164; Indian numbers that may be rung only
 
 
 class Strict(BaseModel):
@@ -25,7 +79,9 @@ class Prompt(Strict):
     """What a caller hears: a text to speak, or a sound file."""
 
     say: str | None = Field(None, min_length=1, max_length=2000, description="text, rendered by `exoflow prompts build`")
-    play: str | None = Field(None, min_length=1, description="sound file, relative to the file that names it")
+    play: Annotated[str, Field(min_length=1), AfterValidator(_locate_text)] | None = Field(
+        None, description="sound file, relative to the file that names it"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Prompt:
@@ -35,15 +91,15 @@ class Prompt(Strict):
 
 
 class Menu(Prompt):
-    attempts: int = Field(3, ge=1, le=10, description="times the menu is offered before `otherwise`")
-    timeout: float = Field(5, ge=1, le=60, description="seconds to wait for a key after the prompt")
+    attempts: StrictInt = Field(3, ge=1, le=10, description="times the menu is offered before `otherwise`")
+    timeout: StrictFloat = Field(5, ge=1, le=60, description="seconds to wait for a key after the prompt")
     wrong_key: Prompt | None = Field(None, description="played before the menu is offered again after a key it has not")
     no_input: Prompt | None = Field(None, description="played before the menu is offered again after silence")
 
 
 class Passthru(Strict):
-    url: str = Field(min_length=8, description="the account's CRM, asked by GET")
-    timeout: float = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the whole answer")
+    url: Url = Field(description="the account's CRM, asked by GET")
+    timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the whole answer")
     hold: Prompt | None = Field(None, description="what an answered caller hears meanwhile; a soft tone unless set")
 
 
@@ -51,7 +107,7 @@ class Target(Strict):
     """Whom to ring: a group of this account, or numbers."""
 
     group: str | None = None
-    numbers: list[str] | None = Field(None, min_length=1, max_length=50)
+    numbers: list[AgentNumber] | None = Field(None, min_length=1, max_length=50)
 
 
 class Fallback(Target):
@@ -63,12 +119,12 @@ class Fallback(Target):
 
 
 class Connect(Target):
-    url: str | None = Field(None, min_length=8, description="the CRM that names the agents, asked by GET")
-    timeout: float = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the CRM's whole answer")
+    url: Url | None = Field(None, description="the CRM that names the agents, asked by GET")
+    timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the CRM's whole answer")
     fallback: Fallback | None = Field(None, description="whom to ring when the CRM names nobody usable")
     record: Literal["none", "mono", "dual"] = "none"
-    ring_seconds: int = Field(30, ge=5, le=MAX_RING_SECONDS, description="seconds one agent is rung")
-    talk_seconds: int = Field(3600, ge=10, le=MAX_TALK_SECONDS, description="seconds after which a talk is cut")
+    ring_seconds: StrictInt = Field(30, ge=5, le=MAX_RING_SECONDS, description="seconds one agent is rung")
+    talk_seconds: StrictInt = Field(3600, ge=10, le=MAX_TALK_SECONDS, description="seconds after which a talk is cut")
     ringback: Prompt | None = Field(None, description="what the caller hears while agents ring; Indian ringback unless set")
     hold: Prompt | None = Field(None, description="what the caller hears while the CRM is asked; a soft tone unless set")
 
@@ -82,8 +138,8 @@ class Connect(Target):
 
 
 class Voicemail(Prompt):
-    max_seconds: int = Field(120, ge=5, le=600, description="seconds a message may have")
-    silence_seconds: int = Field(5, ge=1, le=30, description="seconds of silence that end it")
+    max_seconds: StrictInt = Field(120, ge=5, le=600, description="seconds a message may have")
+    silence_seconds: StrictInt = Field(5, ge=1, le=30, description="seconds of silence that end it")
 
 
 class Hangup(Strict):
@@ -162,16 +218,36 @@ class HangupStep(Step):
     hangup: Hangup
 
 
+class Gather(Prompt):
+    digits: StrictInt = Field(1, ge=1, le=128, description="digits to collect")
+
+
+class GatherStep(Step):
+    """Known, so that a flow that has one can be tried; the loader warns and makes a greeting of it."""
+
+    applet = "gather"
+    BRANCHES = ("next",)
+    gather: Gather
+    next: str
+
+    def as_greeting(self) -> GreetingStep:
+        """What this version runs instead: the prompt, without collecting."""
+        return GreetingStep(greeting=Prompt(say=self.gather.say, play=self.gather.play), next=self.next)
+
+
 STEPS: dict[str, type[Step]] = {
     s.applet: s for s in (GreetingStep, MenuStep, PassthruStep, ConnectStep, VoicemailStep, HangupStep)
 }
+
+# accepted when a configuration is read, but not run by this version
+LATER: dict[str, type[Step]] = {GatherStep.applet: GatherStep}
 
 
 def applet_of(step: Any) -> str | None:
     """Which applet a raw or built step has; None if it has none or several."""
     if isinstance(step, Step):
         return step.applet
-    found = [name for name in STEPS if isinstance(step, dict) and name in step]
+    found = [name for name in (*STEPS, *LATER) if isinstance(step, dict) and name in step]
     return found[0] if len(found) == 1 else None
 
 
@@ -181,7 +257,8 @@ AnyStep = Annotated[
     | Annotated[PassthruStep, Tag("passthru")]
     | Annotated[ConnectStep, Tag("connect")]
     | Annotated[VoicemailStep, Tag("voicemail")]
-    | Annotated[HangupStep, Tag("hangup")],
+    | Annotated[HangupStep, Tag("hangup")]
+    | Annotated[GatherStep, Tag("gather")],
     Discriminator(
         applet_of,
         custom_error_type="applet",

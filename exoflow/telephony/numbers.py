@@ -1,0 +1,148 @@
+"""Telephone numbers: E.164 within exoflow, and the Indian forms in which exchanges, CRMs and trunks write them.
+
+Rules of India (facts, pri-and-freetdm.md section 11): country code 91, trunk prefix 0, international prefix 00,
+ten national digits (an STD code of 2 to 4 and 6 to 8 more, or a mobile), toll-free numbers of ten or eleven.
+"""
+
+from __future__ import annotations
+
+import re
+
+import phonenumbers
+from phonenumbers import PhoneNumberType
+
+from exoflow.errors import UnsafeText
+
+# the longest E.164 number has 15 digits, "00" before it makes 17; the shortest that anybody writes is a local one
+_WRITTEN = re.compile(r"\+?[0-9]{6,17}")
+_AGENT = re.compile(r"\+?[0-9]{8,17}")
+_STD_CODE = re.compile(r"[0-9]{2,4}")
+_PREFIX = re.compile(r"[0-9]{0,6}")
+_TAIL = re.compile(r"[0-9]{2,10}")  # what exchanges send as called number (facts, section 4)
+_NATIONAL_DIGITS = 10
+_SEPARATORS = str.maketrans("", "", " -")
+
+_RINGABLE = frozenset(
+    {
+        PhoneNumberType.FIXED_LINE,
+        PhoneNumberType.MOBILE,
+        PhoneNumberType.FIXED_LINE_OR_MOBILE,
+        PhoneNumberType.TOLL_FREE,
+    }
+)
+
+# what switches and gateways write where a caller's number would stand
+_NOT_TOLD = frozenset(
+    {"", "anonymous", "unknown", "restricted", "private", "unavailable", "withheld", "blocked", "anonymous.invalid", "_undef_"}
+)
+
+
+def to_e164(text: str, std_code: str | None = None) -> str | None:
+    """The number in E.164 (`+918030752400`), or None if the text is no telephone number.
+
+    Strict: ASCII digits, one `+` in front, spaces and dashes between; no letters, extensions or other scripts' digits.
+    Taken: `+91…`, `0091…`, `91…` (12 digits), `0` and 10 digits, 10 digits, 1800 and 1860 numbers, `+` or `00` and any
+    country, and with the line's `std_code` also 6 to 8 digits of its own exchange.
+    """
+    written = text.strip(" ").translate(_SEPARATORS)
+    if _WRITTEN.fullmatch(written) is None:
+        return None
+    return _possible(_international(written, std_code))
+
+
+def _international(written: str, std_code: str | None) -> str | None:
+    """Adds what is missing in front; None if the digits have no reading."""
+    if written.startswith("+"):
+        return written
+    if written.startswith("00"):
+        return f"+{written[2:]}"
+    if written.startswith("0"):
+        return f"+91{written[1:]}"
+    if len(written) == _NATIONAL_DIGITS or (len(written) == 11 and written.startswith("18")):
+        return f"+91{written}"
+    if len(written) in (12, 13) and written.startswith("91"):
+        return f"+{written}"
+    if len(written) <= 8 and std_code is not None and _STD_CODE.fullmatch(std_code):
+        return f"+91{std_code}{written}"
+    return None
+
+
+def _possible(international: str | None) -> str | None:
+    """Holds a number against its country's lengths, not its number plan: new series must not become nobody's."""
+    if international is None:
+        return None
+    try:
+        number = phonenumbers.parse(international, None)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(number):
+        return None
+    e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    national = _split(e164)[1]
+    if e164.startswith("+91") and len(national) != _NATIONAL_DIGITS and not re.fullmatch(r"18[0-9]{9}", national):
+        return None
+    return e164
+
+
+def _split(e164: str) -> tuple[str, str]:
+    """Country code and national significant number of a number that `to_e164` made."""
+    if e164.startswith("+91"):
+        return "91", e164[3:]
+    number = phonenumbers.parse(e164, None)
+    return str(number.country_code), phonenumbers.national_significant_number(number)
+
+
+def national(e164: str) -> str:
+    """The form CRMs of the dialect know: `0XXXXXXXXXX`, for other countries `00`, country code and number."""
+    country, digits = _split(e164)
+    return f"0{digits}" if country == "91" else f"00{country}{digits}"
+
+
+def agent_number(text: str) -> str:
+    """E.164 of a number that may be rung, whoever gave it.
+
+    Raises UnsafeText for anything but a valid Indian fixed, mobile or toll-free number: what a CRM answers must never
+    become a second leg, a premium-rate call or a call abroad.
+    """
+    if _AGENT.fullmatch(text) is None:
+        raise UnsafeText("agent's number", "only digits and a leading + can be dialled", text)
+    e164 = to_e164(text)
+    if e164 is None:
+        raise UnsafeText("agent's number", "not a telephone number; write +91 and ten digits", text)
+    number = phonenumbers.parse(e164, None)
+    if phonenumbers.region_code_for_country_code(number.country_code or 0) != "IN":
+        raise UnsafeText("agent's number", "only Indian numbers are rung", text)
+    if not phonenumbers.is_valid_number(number):
+        raise UnsafeText("agent's number", "India has no such number; count its digits", text)
+    if phonenumbers.number_type(number) not in _RINGABLE:
+        raise UnsafeText("agent's number", "neither a fixed, a mobile nor a toll-free number", text)
+    return e164
+
+
+def caller(raw: str, *, hidden: bool, std_code: str | None = None) -> tuple[str | None, bool]:
+    """The caller's number in E.164, or None; and whether it was withheld.
+
+    `hidden` is the presentation indicator (Caller-Privacy-Hide-Number): a restricted number goes to nobody, even where
+    the network lets us see it. (None, False) means that something was told which is no number.
+    """
+    told = raw.strip().lower()
+    if hidden or told in _NOT_TOLD or (told.isascii() and told.isdigit() and not told.strip("0")):
+        return None, True
+    return to_e164(raw, std_code), False
+
+
+def tail_matches(dialled: str, e164: str) -> bool:
+    """Are the 2 to 10 digits that an exchange sent the end of this number?"""
+    return _TAIL.fullmatch(dialled) is not None and _split(e164)[1].endswith(dialled)
+
+
+def dial_digits(e164: str, prefix: str) -> str:
+    """What is sent to the exchange for an Indian number: the trunk's prefix and the national number.
+
+    Raises UnsafeText for a foreign number or a prefix that is not 0 to 6 digits.
+    """
+    if _PREFIX.fullmatch(prefix) is None:
+        raise UnsafeText("dial prefix", "must be 0 to 6 digits", prefix)
+    if re.fullmatch(r"\+91[0-9]{10,11}", e164) is None:
+        raise UnsafeText("number to dial", "not an Indian number in E.164", e164)
+    return prefix + e164[3:]
