@@ -1,0 +1,365 @@
+"""The book of calls: each running call's record in memory, mirrored into the store, closed together with its delivery.
+
+Memory decides and the store follows: nothing here holds a call up but `add_leg` and `close`, each for a bounded time.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult
+from sqlalchemy import func, insert, select
+from sqlalchemy.engine import Connection
+
+from exoflow.calls import rows
+from exoflow.calls.model import CallFacts, CallOutcome, CallState, Entry, Leg, Recording, Stage
+from exoflow.calls.payload import delivery_body, delivery_type
+from exoflow.config.model import Account
+from exoflow.store import tables as t
+from exoflow.store.sqlite import Closure, Mirror, Store
+
+log = logging.getLogger(__name__)
+
+LEG_COMMIT_SECONDS = 0.5  # a caller waits in silence for no longer than this before the agent is dialled
+CLOSE_COMMIT_SECONDS = 5.0  # the call's greenlet goes after it; a slower store is written to in the background
+RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # a full disk is tried again until it is written
+MAX_ENTRIES = 1000  # a caller who presses keys for an hour must not fill memory and disk
+MAX_TEXT = 500  # characters of one text or evidence value
+
+Listener = Callable[[CallState, Entry], None]
+
+
+def utcnow() -> datetime:
+    return datetime.now(UTC)
+
+
+class CallBook:
+    """Opens, resumes, finds and lists calls.
+
+    `accounts` finds the account of a call that comes back from the store. `listeners` hear each journey entry as it is
+    made (for live printing); `wake` is called when a delivery has been committed (set it to the sender's `wake`).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], datetime] = utcnow,
+        accounts: Callable[[str], Account | None] = lambda account_id: None,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.accounts = accounts
+        self.listeners: list[Listener] = []
+        self.wake: Callable[[], None] = lambda: None
+        self.live: dict[str, Call] = {}  # by call id: not yet closed in the store
+
+    def open(self, facts: CallFacts, account: Account | None) -> Call:
+        """A new call; its row is queued, nothing is waited for."""
+        call = Call(self, CallState(facts), account)
+        self.live[facts.id] = call
+        call.changed(whole=True)
+        return call
+
+    def resume(self, channel: str) -> Call | None:
+        """The call of a channel that comes again (its app died, or its socket): None if unknown or already closed."""
+        for call in self.live.values():
+            if call.state.facts.channel == channel and not call.closed:
+                return call
+        of_channel = (t.calls.c.channel == channel, t.calls.c.closed_at.is_(None))
+        found = self.store.read(lambda c: rows.load(c, *of_channel, limit=1, newest_first=True))
+        return self.adopt(found[0]) if found else None
+
+    def adopt(self, state: CallState) -> Call:
+        """Goes on with a call out of the store (of `unfinished()`)."""
+        known = self.live.get(state.facts.id)
+        if known is not None:
+            return known
+        account = self.accounts(state.facts.account) if state.facts.account else None
+        call = Call(self, state, account, deliveries=self.store.read(lambda c: _deliveries_of(c, state.facts.id)))
+        return self.live.setdefault(state.facts.id, call)
+
+    def unfinished(self) -> list[CallState]:
+        """Calls that an earlier process left open, oldest first."""
+        left = self.store.read(lambda c: rows.load(c, t.calls.c.closed_at.is_(None)))
+        return [state for state in left if state.facts.id not in self.live]
+
+    def close_lost(self, state: CallState, text: str = "", at: datetime | None = None) -> bool:
+        """Closes a call of `unfinished()` whose channel is gone: outcome `lost`, reason `app_restart`, with its delivery.
+
+        `at` is when the call ended, if anything tells; else the record leaves it open rather than invent a time.
+        """
+        call = self.adopt(state)
+        stage: Stage = state.journey[-1].stage if state.journey else "C"
+        call.note(
+            stage,
+            "app_restart",
+            text
+            or "exoflow was restarted during the call, and the call had ended when it came back: how it went on is unknown",
+        )
+        return call.close("lost", "app_restart", at=at)
+
+    def get(self, call_id: str) -> CallState | None:
+        """One call, live or closed."""
+        if call_id in self.live:
+            return self.live[call_id].state
+        found = self.store.read(lambda c: rows.load(c, t.calls.c.id == call_id))
+        return found[0] if found else None
+
+    def recent(self, limit: int = 20, *, account: str | None = None, outcome: str | None = None) -> list[CallState]:
+        """The newest calls first."""
+        return self.store.read(lambda c: recent(c, limit, account=account, outcome=outcome))
+
+
+def recent(connection: Connection, limit: int, *, account: str | None = None, outcome: str | None = None) -> list[CallState]:
+    """The newest calls of the store, first the newest."""
+    conditions = []
+    if account is not None:
+        conditions.append(t.calls.c.account == account)
+    if outcome is not None:
+        conditions.append(t.calls.c.outcome == outcome)
+    return rows.load(connection, *conditions, limit=limit, newest_first=True)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What has changed in memory and is not yet in the store."""
+
+    call: bool = False
+    entries: dict[int, Entry] = field(default_factory=dict)
+    legs: dict[str, Leg] = field(default_factory=dict)
+    recordings: dict[int, Recording] = field(default_factory=dict)
+    delivery: dict[str, Any] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.call or self.entries or self.legs or self.recordings or self.delivery)
+
+    def take_back(self, older: _Pending) -> None:
+        self.call = self.call or older.call
+        self.entries = {**older.entries, **self.entries}
+        self.legs = {**older.legs, **self.legs}
+        self.recordings = {**older.recordings, **self.recordings}
+        self.delivery = self.delivery or older.delivery
+
+
+class Call(Mirror):
+    """One call's record. Only the greenlets of the call itself change it."""
+
+    def __init__(self, book: CallBook, state: CallState, account: Account | None, *, deliveries: int = 0) -> None:
+        self.book = book
+        self.state = state
+        self.account = account
+        self.closed_at: datetime | None = None
+        self._deliveries = deliveries
+        self._next_entry = max((entry.seq for entry in state.journey), default=0) + 1
+        self._pending = _Pending()
+        self._writing = _Pending()
+        self._queued: AsyncResult | None = None
+        self._failures = 0
+
+    @property
+    def id(self) -> str:
+        return self.state.facts.id
+
+    @property
+    def closed(self) -> bool:
+        return self.closed_at is not None
+
+    # --- what happens to the call ---------------------------------------------------------------
+
+    def note(
+        self, stage: Stage, code: str, text: str, *, step: str | None = None, at: datetime | None = None, **evidence: Any
+    ) -> Entry:
+        """A line of the journey: in memory and with the listeners at once, in the store soon. Never waits."""
+        plain = {key: _plain(value) for key, value in evidence.items()}
+        entry = Entry(self._next_entry, at or self.book.clock(), stage, code, text[:MAX_TEXT], step, plain)
+        if len(self.state.journey) < MAX_ENTRIES or self.state.ended_at is not None:
+            self._keep(entry)
+        elif self.state.journey[-1].code != "journey.full":
+            self._keep(
+                Entry(entry.seq, entry.at, stage, "journey.full", f"more than {MAX_ENTRIES} lines: the next are left out")
+            )
+        for listener in self.book.listeners:
+            try:
+                listener(self.state, entry)
+            except Exception:
+                log.exception("a listener of call %s failed", self.id)
+        return entry
+
+    def ringing(self, at: datetime | None = None) -> None:
+        """ALERTING was sent to the caller."""
+        self.state.ring_at = at or self.book.clock()
+        self.changed(whole=True)
+
+    def answered(self, at: datetime | None = None) -> None:
+        """CONNECT was sent to the caller, who pays from here."""
+        self.state.answered_at = at or self.book.clock()
+        self.changed(whole=True)
+
+    def digits(self, text: str) -> None:
+        """The last digits collected."""
+        self.state.digits = text
+        self.changed(whole=True)
+
+    def wants_agent(self) -> None:
+        """A connect step was entered: from here a call that ends without talk is a missed one."""
+        if not self.state.wanted_agent:
+            self.state.wanted_agent = True
+            self.changed(whole=True)
+
+    def add_leg(self, leg: Leg) -> bool:
+        """An attempt is about to be dialled: waits for its commit, LEG_COMMIT_SECONDS at most. False if that was too short."""
+        self.state.legs.append(leg)
+        self._pending.legs[leg.uuid] = leg
+        result = self.changed()
+        result.wait(LEG_COMMIT_SECONDS)
+        if result.ready() and result.successful():
+            return True
+        self.note(
+            "G",
+            "store.slow",
+            f"dialled before the attempt was on disk, which took longer than {LEG_COMMIT_SECONDS:g} s; look at disk and load",
+            leg=leg.uuid,
+        )
+        return False
+
+    def update_leg(self, leg: Leg) -> None:
+        """Also after the call's end: the release of an agent's leg may be heard late."""
+        self._pending.legs[leg.uuid] = leg
+        self.changed()
+
+    def add_recording(self, recording: Recording) -> None:
+        self.state.recordings.append(recording)
+        self.update_recording(recording)
+
+    def update_recording(self, recording: Recording) -> None:
+        seq = next(i for i, known in enumerate(self.state.recordings, 1) if known is recording)
+        self._pending.recordings[seq] = recording
+        self.changed()
+
+    def caller_gone(
+        self, at: datetime | None = None, cause: str = "", q850: int | None = None, ended_by: str = "caller"
+    ) -> None:
+        """The caller's channel has ended; `ended_by` is caller, exoflow or switch. Steps that need no caller go on."""
+        state = self.state
+        state.ended_at, state.cause, state.q850 = at or self.book.clock(), cause, q850
+        state.ended_by = ended_by  # type: ignore[assignment]
+        state.caller_left = ended_by == "caller"
+        self.changed(whole=True)
+
+    def close(self, outcome: CallOutcome, reason: str = "", at: datetime | None = None) -> bool:
+        """Closes the call and commits its delivery in one transaction; waits CLOSE_COMMIT_SECONDS at most.
+
+        False: not on disk yet (the store is slow, or its disk full); it is written as soon as it can be. A second close
+        changes nothing.
+        """
+        if self.closed:
+            return self.id not in self.book.live
+        state = self.state
+        now = self.book.clock()
+        state.outcome, state.reason = outcome, reason
+        if state.ended_at is None:
+            state.ended_at = at if outcome == "lost" else at or now
+        self.closed_at = now
+        if self.account is not None and self.account.deliveries is not None:
+            self._pending.delivery = self._delivery(now)
+        result = self.changed(whole=True)
+        result.wait(CLOSE_COMMIT_SECONDS)
+        return bool(result.ready() and result.successful())
+
+    # --- the mirror in the store ------------------------------------------------------------------
+
+    def changed(self, *, whole: bool = False) -> AsyncResult:
+        """Queues the changes made so far; `whole`: the call's own row too. The result is set after their commit."""
+        self._pending.call = self._pending.call or whole
+        if self._queued is None:
+            self._queued = self.book.store.mirror(self)
+        return self._queued
+
+    def collect(self) -> Closure:
+        self._queued = None
+        taken, self._pending = self._pending, _Pending()
+        self._writing = taken
+        call_rows = [rows.call_row(self.state, self.closed_at)] if taken.call else []
+        leg_rows = [rows.leg_row(self.id, leg) for leg in taken.legs.values()]
+        recording_rows = [rows.recording_row(self.id, seq, recording) for seq, recording in taken.recordings.items()]
+        entry_rows = [rows.entry_row(self.id, entry) for entry in taken.entries.values()]
+        delivery = taken.delivery
+
+        def write(connection: Connection) -> None:
+            rows.upsert(connection, t.calls, call_rows)
+            rows.upsert(connection, t.legs, leg_rows)
+            rows.upsert(connection, t.recordings, recording_rows)
+            rows.upsert(connection, t.entries, entry_rows)
+            if delivery is not None:
+                connection.execute(insert(t.deliveries), delivery)
+
+        return write
+
+    def committed(self) -> None:
+        written, self._writing = self._writing, _Pending()
+        self._failures = 0
+        if written.call and self.closed:
+            self.book.live.pop(self.id, None)
+        if written.delivery is not None:
+            self.book.wake()
+
+    def failed(self, error: Exception) -> None:
+        """Nothing is given up: what could not be written is tried again, alone or with the call's next change."""
+        self._pending.take_back(self._writing)
+        self._writing = _Pending()
+        wait = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
+        self._failures += 1
+        log.error("call %s: record not written, trying again in %g s: %s", self.id, wait, error)
+        gevent.spawn_later(wait, self._retry)
+
+    def _retry(self) -> None:
+        if self._pending:
+            self.changed()
+
+    def _keep(self, entry: Entry) -> None:
+        self._next_entry = entry.seq + 1
+        self.state.journey.append(entry)
+        self._pending.entries[entry.seq] = entry
+        self.changed()
+
+    def _delivery(self, now: datetime) -> dict[str, Any]:
+        self._deliveries += 1
+        kind = delivery_type(self.state)
+        return {
+            "webhook_id": f"msg_{uuid.uuid4().hex}",
+            "call_id": self.id,
+            "seq": self._deliveries,
+            "account": self.state.facts.account,
+            "type": kind,
+            "body": delivery_body(self.state, kind=kind, seq=self._deliveries, now=now).decode(),
+            "state": "pending",
+            "created_at": now,
+            "next_at": now,
+            "lease_until": now,
+            "attempts": 0,
+            "failures": 0,
+            "problem": "",
+        }
+
+
+def _deliveries_of(connection: Connection, call_id: str) -> int:
+    highest = connection.execute(select(func.max(t.deliveries.c.seq)).where(t.deliveries.c.call_id == call_id)).scalar()
+    return int(highest or 0)
+
+
+def _plain(value: Any) -> Any:
+    """Evidence as JSON takes it, and of bounded length."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in list(value.items())[:50]}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value[:50]]
+    return str(value)[:MAX_TEXT]

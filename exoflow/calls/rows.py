@@ -1,0 +1,90 @@
+"""A call's record between memory and the store: rows made of it, and it made of rows again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import Connection
+
+from exoflow.calls.model import CallFacts, CallState, Entry, Leg, Recording
+from exoflow.store import tables as t
+
+Row = dict[str, Any]
+
+_FACTS = tuple(f.name for f in fields(CallFacts))
+_LISTS = ("legs", "recordings", "journey")
+_STATE = tuple(f.name for f in fields(CallState) if f.name not in ("facts", *_LISTS))
+_LEG = tuple(f.name for f in fields(Leg))
+_RECORDING = tuple(f.name for f in fields(Recording))
+_ENTRY = tuple(f.name for f in fields(Entry))
+
+
+def call_row(state: CallState, closed_at: datetime | None) -> Row:
+    row = {name: getattr(state.facts, name) for name in _FACTS}
+    row.update({name: getattr(state, name) for name in _STATE})
+    row["closed_at"] = closed_at
+    return row
+
+
+def leg_row(call_id: str, leg: Leg) -> Row:
+    return {"call_id": call_id, **{name: getattr(leg, name) for name in _LEG}}
+
+
+def recording_row(call_id: str, seq: int, recording: Recording) -> Row:
+    return {"call_id": call_id, "seq": seq, **{name: getattr(recording, name) for name in _RECORDING}}
+
+
+def entry_row(call_id: str, entry: Entry) -> Row:
+    return {"call_id": call_id, **{name: getattr(entry, name) for name in _ENTRY}}
+
+
+def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Writes the rows as they are now. Doing it twice changes nothing, so a failed batch can simply be written again."""
+    if not rows:
+        return
+    statement = _UPSERTS[table.name]
+    connection.execute(statement, rows)
+
+
+def _upsert_statement(table: Table) -> Any:
+    statement = insert(table)
+    changes = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
+    return statement.on_conflict_do_update(index_elements=[c.name for c in table.primary_key], set_=changes)
+
+
+_UPSERTS = {table.name: _upsert_statement(table) for table in (t.calls, t.legs, t.recordings, t.entries)}
+
+
+def load(
+    connection: Connection, *conditions: ColumnElement[bool], limit: int | None = None, newest_first: bool = False
+) -> list[CallState]:
+    """The calls that meet the conditions, whole, by their time."""
+    order = (t.calls.c.created_at.desc(), t.calls.c.id) if newest_first else (t.calls.c.created_at, t.calls.c.id)
+    found = connection.execute(select(t.calls).where(*conditions).order_by(*order).limit(limit)).mappings().all()
+    states = {row["id"]: _state(row) for row in found}
+    for part in _chunks(list(states)):
+        for row in _of_calls(connection, t.legs, part):
+            states[row["call_id"]].legs.append(Leg(**{name: row[name] for name in _LEG}))
+        for row in _of_calls(connection, t.recordings, part):
+            states[row["call_id"]].recordings.append(Recording(**{name: row[name] for name in _RECORDING}))
+        for row in _of_calls(connection, t.entries, part):
+            states[row["call_id"]].journey.append(Entry(**{name: row[name] for name in _ENTRY}))
+    return list(states.values())
+
+
+def _state(row: Any) -> CallState:
+    return CallState(CallFacts(**{name: row[name] for name in _FACTS}), **{name: row[name] for name in _STATE})
+
+
+def _of_calls(connection: Connection, table: Table, ids: Sequence[str]) -> Any:
+    chosen = select(table).where(table.c.call_id.in_(ids)).order_by(table.c.call_id, table.c.seq)
+    return connection.execute(chosen).mappings()
+
+
+def _chunks(ids: list[str], size: int = 200) -> list[list[str]]:
+    return [ids[i : i + size] for i in range(0, len(ids), size)]
