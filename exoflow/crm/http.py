@@ -1,0 +1,233 @@
+"""Asks CRMs over HTTP, with an end to every wait.
+
+requests alone has no total deadline, follows redirects, unpacks gzip bombs, and connects wherever a name leads. Here each
+request ends within its deadline, reads at most 64 KiB, follows nothing (302 is an answer in the dialect), and reaches a
+private address only if the account allows it. Every failure is a CrmFailure with its own reason.
+
+requests' Session is not used: its cookies would go from one account's call to another's, and for a redirect it reads and
+unpacks the whole body even when told not to follow. Its adapter does the work.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import certifi
+import gevent
+import requests
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.util.ssl_ import create_urllib3_context
+
+from exoflow import __version__
+from exoflow.crm import connections
+from exoflow.crm.addresses import networks
+from exoflow.crm.connections import Checks, FailureReason, Refusal, Trail, diagnose, pool_classes
+from exoflow.crm.mask import excerpt, mask_url
+from exoflow.crm.resolver import Resolver
+from exoflow.errors import ExoflowError
+
+MAX_BODY_BYTES = 64 * 1024  # an agents' list of 50 numbers has 4 KiB; more is a mistaken URL or an attack
+MAX_URL_CHARS = 8000  # servers' usual limit of a request line
+POOL_SIZE = 100  # kept connections a host: 100 callers at once open none anew (facts, dependencies.md section 5)
+
+_CURES: dict[FailureReason, str] = {
+    "url": "correct the URL in the account's file",
+    "dns": "check the host's name in the URL, and this machine's name servers",
+    "refused": "is the CRM running, are host and port in the URL right, and does a firewall let us through?",
+    "address": "if the account may reach it, add its network to crm.allow_private",
+    "tls": "renew or correct the certificate at the CRM; the URL's host must be a name in it",
+    "timeout": "make the CRM answer sooner, or give the step a longer `timeout`",
+    "reset": "look into the CRM's own log: its server, or a proxy before it, dropped the request",
+    "body": "the URL must lead to the CRM's own answer, plain and short, not to a page or a file",
+}
+
+
+class CrmFailure(ExoflowError):
+    """There is no usable answer. `url` is masked; `status` is set if the CRM got as far as a status line."""
+
+    def __init__(self, reason: FailureReason, url: str, ms: int, detail: str, status: int | None = None) -> None:
+        self.reason, self.url, self.ms, self.detail, self.status = reason, url, ms, detail, status
+        super().__init__(f"{url}: {detail} (after {ms} ms); {_CURES[reason]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a CRM answered, whatever the status. `url` and `excerpt` are masked: the account may see them."""
+
+    status: int
+    headers: Mapping[str, str]  # names in any case
+    body: bytes
+    ms: int
+    url: str
+    excerpt: str = ""  # the body's first 200 bytes
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter on our connections."""
+
+    def __init__(self, checks: Checks, context: ssl.SSLContext, pool_size: int) -> None:
+        self._checks, self._context = checks, context
+        super().__init__(pool_connections=pool_size, pool_maxsize=pool_size)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **pool_kwargs)
+        self.poolmanager.pool_classes_by_scheme = pool_classes(self._checks)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: the authorities are in our context; requests would load them anew for every connection."""
+
+
+class CrmClient:
+    """One for the process. Connections are kept by host and by allowed networks: one account's reach is not another's."""
+
+    def __init__(self, pool_size: int = POOL_SIZE, *, ca_file: Path | None = None, resolver: Resolver | None = None) -> None:
+        """Trusted are the system's authorities, Mozilla's (certifi) and those in `ca_file`."""
+        self._pool_size, self._resolver = pool_size, resolver or Resolver()
+        self._context = create_urllib3_context()
+        self._context.load_default_certs()
+        self._context.load_verify_locations(certifi.where())
+        if ca_file is not None:
+            self._context.load_verify_locations(ca_file)
+        self._adapters: dict[tuple[str, ...], _Adapter] = {}
+
+    def get(
+        self,
+        url: str,
+        params: Sequence[tuple[str, str]] = (),
+        *,
+        deadline: float,
+        allow_private: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+        mask: Collection[str] = (),
+    ) -> Answer:
+        """Asks by GET; `params` follow the URL's own query.
+
+        `deadline` in seconds is for everything, from the name's look-up to the body's last byte; `mask` are further
+        secret query keys. Any status is an Answer. Raises CrmFailure.
+        """
+        return self._ask("GET", with_params(url, params), None, deadline, allow_private, headers, mask)
+
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        deadline: float,
+        allow_private: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+        mask: Collection[str] = (),
+    ) -> Answer:
+        """Sends `body` by POST; the URL keeps its query. For the rest as `get`. Raises CrmFailure."""
+        return self._ask("POST", url, body, deadline, allow_private, headers, mask)
+
+    def close(self) -> None:
+        """Closes the kept connections; requests under way end by themselves."""
+        for adapter in self._adapters.values():
+            adapter.close()
+        self._adapters.clear()
+
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        deadline: float,
+        allow_private: Sequence[str],
+        headers: Mapping[str, str] | None,
+        mask: Collection[str],
+    ) -> Answer:
+        begun, here = time.monotonic(), Trail()
+        token, timer = connections.trail.set(here), gevent.Timeout(deadline)
+        try:
+            with timer:
+                request = _request(method, url, body, headers)
+                response = self._adapter(allow_private).send(request, stream=True, timeout=deadline, verify=True)
+                here.status = response.status_code
+                content = _read(response, here)
+        except gevent.Timeout as over:
+            if over is not timer:
+                raise
+            reason, detail = diagnose(TimeoutError(), deadline, here)
+        except Refusal as refusal:
+            reason, detail = refusal.reason, refusal.detail
+        except connections.ERRORS as error:
+            reason, detail = diagnose(error, deadline, here)
+        else:
+            shown = CaseInsensitiveDict(response.headers)
+            return Answer(here.status, shown, content, _ms(begun), mask_url(url, mask), excerpt(content, url, mask))
+        finally:
+            connections.trail.reset(token)
+        # raised out here, without a cause: the libraries' own errors carry the whole URL with its secrets
+        raise CrmFailure(reason, mask_url(url, mask), _ms(begun), detail, here.status)
+
+    def _adapter(self, allow_private: Sequence[str]) -> _Adapter:
+        key = tuple(allow_private)
+        if key not in self._adapters:
+            try:
+                checks = Checks(self._resolver, networks(key))
+            except ValueError as problem:
+                raise Refusal("address", f"crm.allow_private holds what is no network: {problem}") from None
+            self._adapters[key] = _Adapter(checks, self._context, self._pool_size)
+        return self._adapters[key]
+
+
+def _ms(begun: float) -> int:
+    return round((time.monotonic() - begun) * 1000)
+
+
+def with_params(url: str, params: Sequence[tuple[str, str]]) -> str:
+    """The URL with `params` behind its own query, which stays as it is: many carry a key there (facts, exotel-dialect.md)."""
+    base = url.partition("#")[0]
+    if not params:
+        return base
+    joint = "" if base.endswith(("?", "&")) else "&" if "?" in base else "?"
+    return base + joint + urlencode(params)
+
+
+def _request(method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None) -> requests.PreparedRequest:
+    if (problem := _url_problem(url)) is not None:
+        raise Refusal("url", problem)
+    ours = {"User-Agent": f"exoflow/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+    return requests.Request(method, url, headers=ours | dict(headers or {}), data=body).prepare()
+
+
+def _url_problem(url: str) -> str | None:
+    if any(c <= " " or c == "\x7f" for c in url):  # urlsplit would drop newlines silently
+        return "the URL has a space or a control character"
+    if len(url) > MAX_URL_CHARS:
+        return f"the URL has {len(url)} characters with its parameters; servers take {MAX_URL_CHARS}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "the URL's host or port cannot be read"
+    if parts.scheme.lower() not in ("http", "https"):
+        return "the URL must begin with https:// or http://"
+    if not parts.hostname or port == 0:
+        return "the URL names no host" if not parts.hostname else "nobody listens at port 0"
+    return None
+
+
+def _read(response: requests.Response, here: Trail) -> bytes:
+    """The body as it came, not unpacked. Gives the connection back; closes it if the body is not wanted to its end."""
+    raw, content = response.raw, b""
+    try:
+        here.waiting_for = f"status {here.status} came, but not the whole answer"
+        packed = response.headers.get("content-encoding", "identity").strip().lower()
+        if packed not in ("identity", ""):
+            raise Refusal("body", f"the answer is packed ({packed[:20]!r}) although it was asked for plain")
+        while part := raw.read(MAX_BODY_BYTES + 1 - len(content), decode_content=False):
+            content += part
+            if len(content) > MAX_BODY_BYTES:
+                raise Refusal("body", f"the answer (status {here.status}) has more than {MAX_BODY_BYTES // 1024} KiB")
+    except BaseException:
+        raw.close()
+        raise
+    return content

@@ -1,0 +1,82 @@
+"""What an account may see of its URLs and answers: everything but the secrets in them. Pure, never raises on odd text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from urllib.parse import unquote_plus
+
+MASK = "***"
+EXCERPT_BYTES = 200  # of an answer in the journey
+MAX_URL_CHARS = 500  # of a URL in the journey: a delivery carries the whole journey in 20 kB
+
+# a key is secret if one of its words is among these, or it contains one of those
+_SECRET_WORDS = frozenset(
+    {"key", "apikey", "pass", "pwd", "auth", "authorization", "sig", "sign", "hmac", "jwt", "bearer", "otp", "pin"}
+    | {"session", "credential", "credentials"}
+)
+_SECRET_PARTS = ("token", "secret", "passw", "passphrase", "signature", "apikey")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_MIN_SECRET_CHARS = 4  # shorter values are not looked for in answers: `1` is everywhere
+
+_AUTHORITY = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
+_NAMED_VALUE = re.compile(r"""(?P<key>[A-Za-z0-9_.-]{1,64})(?P<between>["']?\s*[:=]\s*["']?)(?P<value>[^\s"'&,;}<]+)""")
+
+
+def is_secret_key(key: str, extra_keys: Collection[str] = ()) -> bool:
+    """Does a parameter of this name carry a secret? `extra_keys` are the account's own (`crm.mask`)."""
+    lowered = key.lower()
+    if any(lowered == extra.lower() for extra in extra_keys):
+        return True
+    if any(part in lowered for part in _SECRET_PARTS):
+        return True
+    return any(word.lower() in _SECRET_WORDS for word in _WORDS.findall(key))
+
+
+def mask_url(url: str, extra_keys: Collection[str] = ()) -> str:
+    """The URL as people may see it: no userinfo, no values of secret query keys, no fragment, at most 500 characters."""
+    shown = url.partition("#")[0]
+    if found := _AUTHORITY.match(shown):
+        userinfo, at, _ = found.group(2).rpartition("@")
+        if at:
+            shown = shown[: found.start(2)] + MASK + shown[found.start(2) + len(userinfo) :]
+    path, question, query = shown.partition("?")
+    if question:
+        shown = path + "?" + "&".join(_mask_pair(pair, extra_keys) for pair in query.split("&"))
+    shown = _printable(shown)
+    return shown if len(shown) <= MAX_URL_CHARS else shown[: MAX_URL_CHARS - 1] + "…"
+
+
+def _mask_pair(pair: str, extra_keys: Collection[str]) -> str:
+    key, equals, value = pair.partition("=")
+    return f"{key}={MASK}" if equals and value and is_secret_key(unquote_plus(key), extra_keys) else pair
+
+
+def _secrets_of(url: str, extra_keys: Collection[str]) -> Iterator[str]:
+    """The secret values within a URL, as written and as the receiver reads them."""
+    if (found := _AUTHORITY.match(url)) and "@" in found.group(2):
+        userinfo = found.group(2).rpartition("@")[0]
+        yield from (userinfo, *userinfo.split(":", 1))
+    for pair in url.partition("#")[0].partition("?")[2].split("&"):
+        key, _, value = pair.partition("=")
+        if value and is_secret_key(unquote_plus(key), extra_keys):
+            yield from (value, unquote_plus(value))
+
+
+def excerpt(body: bytes, url: str = "", extra_keys: Collection[str] = ()) -> str:
+    """The first 200 bytes of an answer as text: without the secrets of the URL asked, without values under secret names."""
+    # masked before it is cut: half of a secret at the cut would go unnoticed
+    text = body[: EXCERPT_BYTES * 4].decode("utf-8", "replace")
+    for secret in sorted(set(_secrets_of(url, extra_keys)), key=len, reverse=True):
+        if len(secret) >= _MIN_SECRET_CHARS:
+            text = text.replace(secret, MASK)
+    text = _NAMED_VALUE.sub(
+        lambda m: m["key"] + m["between"] + MASK if is_secret_key(m["key"], extra_keys) else m[0],
+        text,
+    )
+    return _printable(text.encode()[:EXCERPT_BYTES].decode("utf-8", "ignore"))
+
+
+def _printable(text: str) -> str:
+    """Control characters escaped: what a server sends must not move a terminal's cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
