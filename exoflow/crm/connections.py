@@ -188,11 +188,11 @@ class _AskAgainOnce:
 
 
 class _HttpPool(_AskAgainOnce, HTTPConnectionPool):
-    ConnectionCls = _Http  # type: ignore[assignment]
+    ConnectionCls = _Http
 
 
 class _HttpsPool(_AskAgainOnce, HTTPSConnectionPool):
-    ConnectionCls = _Https  # type: ignore[assignment]
+    ConnectionCls = _Https
 
 
 def pool_classes(checks: Checks) -> dict[str, Any]:

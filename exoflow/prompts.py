@@ -1,0 +1,261 @@
+"""What a caller hears: prompts as 8 kHz mono WAV files, rendered beforehand, and tones that need no file.
+
+A `say` becomes a file named after engine, voice and text (config/promptpath.py). `exoflow prompts build` and the start of
+`exoflow serve` render what is missing; during a call nothing is rendered.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import subprocess
+import tempfile
+import wave
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from operator import mul
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from exoflow.config.model import Config, Prompts
+from exoflow.config.promptpath import prompt_path
+from exoflow.config.steps import Prompt
+from exoflow.errors import PromptError
+
+# Tones of mod_tone_stream: `%(on ms, off ms, Hz…)`, `v=` in dB. Nothing here can be a missing file.
+RINGBACK = "tone_stream://%(400,200,400,450);%(400,2000,400,450);loops=-1"  # India's (facts, pri-and-freetdm.md section 8)
+HOLD_TONE = "tone_stream://v=-24;%(300,2700,425);loops=-1"  # while a CRM is asked
+BEEP = "tone_stream://v=-14;%(500,0,1000)"  # speak now
+PLEASE_HOLD = "tone_stream://v=-20;%(150,100,440);%(150,0,554)"
+PROMPT_GONE = PLEASE_HOLD  # in place of a prompt whose file was taken away since the start
+
+RATE = 8000  # samples a second on a PRI
+ENGINE_SECONDS = 60  # for one text of at most 2000 characters; espeak-ng takes 0.1
+TEXT_CHARS_PER_SECOND = 14  # espeak-ng's usual pace
+_WAV_HEADER_BYTES = 44  # a file of no more has no sound in it
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A prompt that the configuration names. `where` is its place: `acme: flows.main.steps.welcome.greeting`."""
+
+    where: str
+    prompt: Prompt
+    path: Path
+
+
+@dataclass(slots=True)
+class Report:
+    """What a build did."""
+
+    made: list[Wanted] = field(default_factory=list)
+    kept: int = 0  # files that were there
+    absent: list[Wanted] = field(default_factory=list)  # `play` files: only a person can bring them
+
+
+class PromptBook:
+    """Finds and renders the prompts of a configuration."""
+
+    def __init__(self, prompts: Prompts) -> None:
+        self._prompts = prompts
+
+    def path(self, prompt: Prompt) -> Path:
+        """The prompt's WAV, absolute, whether it is there or not."""
+        return prompt_path(self._prompts, prompt).absolute()
+
+    def sound(self, prompt: Prompt) -> str:
+        """What the switch shall play: the WAV, or a short tone if it is gone since the start.
+
+        `play_and_get_digits` with a missing file burns all its tries without collecting a digit (facts,
+        pri-and-freetdm.md section 10), so each play looks first.
+        """
+        path = self.path(prompt)
+        return str(path) if _has_sound(path) else PROMPT_GONE
+
+    def wanted(self, config: Config) -> list[Wanted]:
+        """Every prompt of every account, each file once, in the configuration's order."""
+        found: dict[Path, Wanted] = {}
+        for account_id, account in config.accounts.items():
+            for flow_id, flow in account.flows.items():
+                for where, prompt in _prompts_in(flow, f"{account_id}: flows.{flow_id}"):
+                    path = self.path(prompt)
+                    found.setdefault(path, Wanted(where, prompt, path))
+        return list(found.values())
+
+    def missing(self, config: Config) -> list[Wanted]:
+        """The prompts without a sound file."""
+        return [wanted for wanted in self.wanted(config) if not _has_sound(wanted.path)]
+
+    def build(
+        self, config: Config, only_missing: bool = True, progress: Callable[[Wanted, float], None] | None = None
+    ) -> Report:
+        """Renders the texts that have no file (or all); `progress` gets each file made and its seconds of sound.
+
+        Raises PromptError if the engine is absent or fails; what was made until then stays.
+        """
+        report = Report()
+        for wanted in self.wanted(config):
+            there = _has_sound(wanted.path)
+            if wanted.prompt.play is not None and not there:
+                report.absent.append(wanted)
+            elif there and (only_missing or wanted.prompt.play is not None):
+                report.kept += 1
+            else:
+                self.render(wanted)
+                report.made.append(wanted)
+                if progress is not None:
+                    progress(wanted, self.seconds(wanted.path))
+        return report
+
+    def render(self, wanted: Wanted) -> None:
+        """Makes one file, and beside it `<name>.txt` with the text. Both appear whole or not at all. Raises PromptError."""
+        text, target = wanted.prompt.say or "", wanted.path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
+                raw, made, note = (Path(folder) / name for name in ("raw.wav", "made.wav", "made.txt"))
+                _speak(self._prompts, text, raw, wanted.where)
+                _write_wav(made, _telephone_sound(raw, wanted.where))
+                note.write_text(text, encoding="utf-8")
+                os.replace(note, target.with_suffix(".txt"))
+                os.replace(made, target)  # last: whoever sees the WAV finds its text
+        except OSError as problem:
+            raise PromptError(f"{target}: cannot be written: {problem}; let this user write into prompts.folder") from problem
+
+    def seconds(self, path: Path) -> float:
+        """Length of a sound file. Raises PromptError if it is no WAV."""
+        try:
+            with wave.open(str(path)) as sound:
+                return float(sound.getnframes()) / sound.getframerate()
+        except (OSError, EOFError, wave.Error) as problem:
+            raise PromptError(f"{path}: not a readable WAV file: {problem}") from problem
+
+
+def _has_sound(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size > _WAV_HEADER_BYTES
+    except OSError:
+        return False
+
+
+def _prompts_in(model: BaseModel, where: str) -> Iterator[tuple[str, Prompt]]:
+    """All prompts within a part of the configuration, whatever applets there are: those with a prompt inside included."""
+    if isinstance(model, Prompt):
+        yield where, model
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        children = value.items() if isinstance(value, dict) else [(None, value)]
+        for key, child in children:
+            if isinstance(child, BaseModel):
+                yield from _prompts_in(child, ".".join(filter(None, (where, name, key))))
+
+
+# --- engines ------------------------------------------------------------------------------------
+
+
+def _speak(prompts: Prompts, text: str, wav: Path, where: str) -> None:
+    """Lets the configured engine write `wav`, in whatever rate it likes."""
+    engine = prompts.engine
+    if engine is None:
+        raise PromptError(
+            f"{where}: no engine to speak {_short(text)} with; set `prompts: {{engine: espeak-ng}}` in the main file, "
+            "or give a recorded file with `play`"
+        )
+    if engine == "text":
+        seconds = max(1.0, len(text) / TEXT_CHARS_PER_SECOND)
+        _write_wav(wav, array("h", bytes(2 * int(seconds * RATE))))
+    elif engine == "espeak-ng":
+        # the text goes in by stdin: as an argument, "-5 degrees" would be an option
+        _run(["espeak-ng", "-b", "1", "-v", prompts.voice, "-w", str(wav), "--stdin"], text, where)
+    else:
+        argv = [part.replace("{wav}", str(wav)).replace("{text}", text) for part in shlex.split(engine)]
+        _run(argv, "", where)
+    if not _has_sound(wav):
+        raise PromptError(f"{where}: the engine `{engine}` made no sound of {_short(text)}; try it by hand")
+
+
+def _run(argv: list[str], stdin: str, where: str) -> None:
+    """One run of an engine, without a shell."""
+    try:
+        done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=ENGINE_SECONDS, check=False)
+    except FileNotFoundError:
+        cure = "apt install espeak-ng" if argv[0] == "espeak-ng" else "install it, or correct prompts.engine"
+        raise PromptError(
+            f"{where}: the engine `{argv[0]}` is not on this machine; {cure} (`engine: text` makes silence, for trying flows)"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise PromptError(f"{where}: the engine `{argv[0]}` was not done within {ENGINE_SECONDS} s; try it by hand") from None
+    except (OSError, ValueError) as problem:
+        raise PromptError(f"{where}: the engine `{argv[0]}` cannot be run: {problem}") from problem
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[-300:] or "nothing"
+        raise PromptError(f"{where}: the engine `{argv[0]}` failed ({done.returncode}) and said: {said}")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+# --- sound --------------------------------------------------------------------------------------
+
+
+def _write_wav(path: Path, samples: array[int]) -> None:
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(RATE)
+        sound.writeframes(samples.tobytes())
+
+
+def _telephone_sound(wav: Path, where: str) -> array[int]:
+    """The samples of a WAV as a telephone line has them: 8 kHz, mono, 16 bit."""
+    try:
+        with wave.open(str(wav)) as sound:
+            channels, width, rate = sound.getnchannels(), sound.getsampwidth(), sound.getframerate()
+            frames = sound.readframes(sound.getnframes())
+    except (EOFError, wave.Error) as problem:
+        raise PromptError(f"{where}: the engine wrote no PCM WAV file: {problem}; it must write 16-bit PCM") from problem
+    if width != 2:
+        raise PromptError(f"{where}: the engine wrote {8 * width}-bit sound; it must write 16-bit PCM")
+    samples = array("h", frames[: len(frames) // (2 * channels) * 2 * channels])
+    if channels > 1:
+        samples = array("h", (sum(samples[i : i + channels]) // channels for i in range(0, len(samples), channels)))
+    return samples if rate == RATE else _resampled(samples, rate)
+
+
+_ZERO_CROSSINGS = 16  # of the sinc on each side: the band above 4 kHz is gone by 50 dB, a prompt takes 0.1 s
+_PASSBAND = 0.92  # of half the lower rate
+
+
+def _resampled(samples: array[int], rate: int) -> array[int]:
+    """From `rate` to 8 kHz through a windowed sinc, one filter a phase; sox gives no better telephone sound."""
+    common = math.gcd(rate, RATE)
+    up, down = RATE // common, rate // common
+    cutoff = _PASSBAND * min(1.0, RATE / rate) / 2  # in cycles per sample that comes in
+    half = math.ceil(_ZERO_CROSSINGS / (2 * cutoff))
+    padded = array("h", bytes(2 * half)) + samples + array("h", bytes(2 * (half + 1)))
+    filters: dict[int, list[float]] = {}
+    out = array("h")
+    for position in range(0, len(samples) * up, down):
+        index, phase = divmod(position, up)
+        if phase not in filters:
+            filters[phase] = _filter(cutoff, half, phase / up)
+        value = sum(map(mul, padded[index : index + 2 * half + 1], filters[phase]))
+        out.append(max(-32768, min(32767, round(value))))
+    return out
+
+
+def _filter(cutoff: float, half: int, shift: float) -> list[float]:
+    """Hann-windowed sinc around `shift`, of unit gain."""
+
+    def tap(x: float) -> float:
+        window = 0.5 + 0.5 * math.cos(math.pi * x / (half + 1))
+        angle = 2 * math.pi * cutoff * x
+        return window * (math.sin(angle) / angle if angle else 1.0)
+
+    taps = [tap(k - shift) for k in range(-half, half + 1)]
+    gain = sum(taps)
+    return [t / gain for t in taps]
