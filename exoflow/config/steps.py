@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -23,8 +24,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from exoflow.config.findings import did_you_mean
 from exoflow.errors import UnsafeText
-from exoflow.telephony import numbers
+from exoflow.telephony import causes, numbers
 
 MAX_PASSTHRU_SECONDS = 15.0  # Exotel's own ceiling; a caller will not wait longer
 MAX_RING_SECONDS = 60  # dialect, facts/exotel-dialect.md 4.3
@@ -63,6 +65,19 @@ def _agent_number(text: str) -> str:
         return numbers.agent_number(text)
     except UnsafeText as refused:
         raise PydanticCustomError("agent_number", "{problem}", {"problem": str(refused)}) from None
+
+
+def _digits_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) else value
+
+
+def _known_cause(name: str) -> str:
+    known = {cause.name: cause for cause in causes.CAUSES if 0 < cause.q850 <= causes.MAX_Q850}
+    if name in known:
+        return name
+    by_number = next((n for n, cause in known.items() if str(cause.q850) == name), None)
+    cure = did_you_mean(name, known) if by_number is None else f"; write `{by_number}`"
+    raise PydanticCustomError("hangup_cause", "unknown hangup cause {given}{cure}", {"given": name, "cure": cure})
 
 
 OurNumber = Annotated[str, AfterValidator(_our_number)]  # becomes E.164
@@ -143,7 +158,9 @@ class Voicemail(Prompt):
 
 
 class Hangup(Strict):
-    cause: str = Field("NORMAL_CLEARING", description="Q.850 cause by its FreeSWITCH name, e.g. USER_BUSY")
+    cause: Annotated[str, BeforeValidator(_digits_as_text), AfterValidator(_known_cause)] = Field(
+        "NORMAL_CLEARING", description="Q.850 cause by its FreeSWITCH name, e.g. USER_BUSY"
+    )
 
 
 class Step(Strict):

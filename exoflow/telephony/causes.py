@@ -21,6 +21,8 @@ class Cause:
     text: str  # a plain sentence
 
 
+MAX_Q850: Final = 127  # what an exchange can hear; the rest is FreeSWITCH's own
+
 _UNKNOWN_NAME: Final = "UNKNOWN"
 
 CAUSES: Final = tuple(

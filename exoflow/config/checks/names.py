@@ -1,0 +1,80 @@
+"""Names that must exist: trunks, flows, agents, groups, time zones."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Iterator
+
+from exoflow.config.draft import AccountDraft, Draft
+from exoflow.config.findings import Finding, did_you_mean
+from exoflow.config.steps import ConnectStep, GatherStep, Target
+
+
+def check(draft: Draft) -> Iterator[Finding]:
+    for account in draft.accounts:
+        yield from _numbers(account, draft)
+        yield from _groups(account)
+        yield from _steps(account)
+        yield from _time_zone(account)
+    yield from _unused_sections(draft)
+
+
+def _numbers(a: AccountDraft, draft: Draft) -> Iterator[Finding]:
+    used = set()
+    for i, number in enumerate(a.account.numbers):
+        used.add(number.flow)
+        if number.flow not in a.account.flows:
+            message = f"unknown flow `{number.flow}`{did_you_mean(number.flow, a.account.flows)}"
+            yield a.document.at("E302", message, "numbers", i, "flow")
+        if draft.main is not None and number.trunk not in draft.main.trunks:
+            message = f"unknown trunk `{number.trunk}`{did_you_mean(number.trunk, draft.main.trunks)}"
+            yield a.document.at("E305", message, "numbers", i, "trunk")
+    for flow in a.account.flows:
+        if flow not in used:
+            message = f"no number uses the flow `{flow}`; give it one under `numbers`, or delete it"
+            yield a.document.at("W310", message, "flows", flow, key=True)
+
+
+def _groups(a: AccountDraft) -> Iterator[Finding]:
+    for name, group in a.account.groups.items():
+        for i, agent in enumerate(group.agents):
+            if agent not in a.account.agents:
+                message = f"unknown agent `{agent}`{did_you_mean(agent, a.account.agents)}"
+                yield a.document.at("E304", message, "groups", name, "agents", i)
+        if group.ring == "equally":
+            message = "`ring: equally` is not used by this version, agents are rung in order; write `in_order`"
+            yield a.document.at("W951", message, "groups", name, "ring")
+
+
+def _steps(a: AccountDraft) -> Iterator[Finding]:
+    for flow, name, step in a.steps():
+        where = ("flows", flow, "steps", name)
+        if isinstance(step, GatherStep):
+            message = "`gather` is not run by this version: its prompt is played and no digits are collected"
+            yield a.document.at("W951", message, *where, "gather", key=True)
+        if isinstance(step, ConnectStep):
+            yield from _group(a, step.connect, (*where, "connect"))
+            if step.connect.fallback is not None:
+                yield from _group(a, step.connect.fallback, (*where, "connect", "fallback"))
+
+
+def _group(a: AccountDraft, target: Target, where: tuple[str, ...]) -> Iterator[Finding]:
+    if target.group is not None and target.group not in a.account.groups:
+        known = did_you_mean(target.group, a.account.groups) or "; the account has no `groups`"
+        yield a.document.at("E303", f"unknown group `{target.group}`{known}", *where, "group")
+
+
+def _time_zone(a: AccountDraft) -> Iterator[Finding]:
+    name = a.account.time_zone
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        near = did_you_mean(name, zoneinfo.available_timezones())
+        cure = near if near.startswith("; did") else "; write it as in the tz database, e.g. `Asia/Kolkata`"
+        yield a.document.at("E306", f"unknown time zone `{name}`{cure}", "time_zone")
+
+
+def _unused_sections(draft: Draft) -> Iterator[Finding]:
+    for section in ("web", "mail"):
+        if draft.main is not None and getattr(draft.main, section) is not None:
+            yield draft.main_document.at("W951", f"`{section}` is not used by this version", section, key=True)

@@ -1,0 +1,75 @@
+"""What leads outside: CRMs' addresses, networks that may be reached, the store."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from exoflow.config.draft import AccountDraft, Draft
+from exoflow.config.findings import Finding
+from exoflow.config.steps import ConnectStep, PassthruStep
+
+SQLITE = "sqlite:///"
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def check(draft: Draft) -> Iterator[Finding]:
+    if draft.main is not None and (not draft.main.store.startswith(SQLITE) or draft.main.store == SQLITE):
+        message = f"this version keeps its data in SQLite; write e.g. `store: {SQLITE}exoflow.db`"
+        yield draft.main_document.at("E804", message, "store")
+    for account in draft.accounts:
+        networks: list[_Network] = []
+        for i, text in enumerate(account.account.crm.allow_private):
+            try:
+                networks.append(ipaddress.ip_network(text))
+            except ValueError as error:
+                message = f"`{text}` is not a network: {error}; write e.g. 10.1.0.0/16 or 192.168.1.7/32"
+                yield account.document.at("E802", message, "crm", "allow_private", i)
+        for where, url in _urls(account):
+            yield from _url(account, where, url, networks)
+
+
+def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str, ...], str]]:
+    for flow, name, step in a.steps():
+        where = ("flows", flow, "steps", name, step.applet, "url")
+        if isinstance(step, PassthruStep):
+            yield where, step.passthru.url
+        elif isinstance(step, ConnectStep) and step.connect.url is not None:
+            yield where, step.connect.url
+    if a.account.deliveries is not None:
+        yield ("deliveries", "url"), a.account.deliveries.url
+
+
+def _url(a: AccountDraft, where: tuple[str, ...], url: str, networks: list[_Network]) -> Iterator[Finding]:
+    if (problem := url_problem(url)) is not None:
+        yield a.document.at("E801", f"{problem}; write e.g. https://crm.example/exotel/passthru", *where)
+        return
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return  # a name; where it leads is known only when it is asked
+    if not address.is_global and not any(address in network for network in networks):
+        message = (
+            f"{host} is a private address and would be refused; to allow it write into this account "
+            f"`crm: {{allow_private: [{address}/{address.max_prefixlen}]}}`"
+        )
+        yield a.document.at("W803", message, *where)
+
+
+def url_problem(url: str) -> str | None:
+    """What keeps a text from being an http or https address; None if it is one."""
+    if not url.isascii() or any(c <= " " or c in '\x7f\\"<>' for c in url):
+        return "the address has spaces or characters that must be written as %XX"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f"not an address ({error})"
+    if parts.scheme not in ("http", "https"):
+        return f"`{parts.scheme}:` is not http or https" if parts.scheme else "the address lacks http:// or https://"
+    if not parts.hostname or port == 0:
+        return "the address names no host" if not parts.hostname else "port 0 cannot be reached"
+    return None

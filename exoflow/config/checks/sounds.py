@@ -1,0 +1,56 @@
+"""No caller ever meets a missing prompt: texts that can be spoken, files that are there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+
+from exoflow.config.draft import Draft, prompts_of
+from exoflow.config.findings import Finding
+from exoflow.config.model import Prompts
+from exoflow.config.promptpath import prompt_path
+
+OWN_ENGINES = ("espeak-ng", "text")
+
+
+def check(draft: Draft) -> Iterator[Finding]:
+    prompts = None if draft.main is None else draft.main.prompts
+    if prompts is not None:
+        yield from _engine(prompts, draft)
+    missing: set[str] = set()
+    for account in draft.accounts:
+        for flow, name, step in account.steps():
+            for inner, prompt in prompts_of(step):
+                where = ("flows", flow, "steps", name, *inner)
+                if prompt.play is not None:
+                    if not os.path.isfile(prompt.play):
+                        message = f"no such sound file: {prompt.play}; relative paths start at the folder of this file"
+                        yield account.document.at("E602", message, *where, "play")
+                elif prompts is not None and not os.path.isfile(path := prompt_path(prompts, prompt)):
+                    missing.add(str(path))
+                    if prompts.engine is None:
+                        message = (
+                            "nothing can speak this text: write `prompts: {engine: espeak-ng}` into the main file, "
+                            f"or put a recording at {path}"
+                        )
+                        yield account.document.at("E601", message, *where, "say")
+    if missing and prompts is not None and prompts.engine is not None:
+        many = f"{len(missing)} prompts are" if len(missing) > 1 else "1 prompt is"
+        message = f"{many} not rendered yet; run `exoflow prompts build`"
+        yield draft.main_document.at("W603", message, "prompts", key=True)
+
+
+def _engine(prompts: Prompts, draft: Draft) -> Iterator[Finding]:
+    if prompts.engine is None or prompts.engine in OWN_ENGINES:
+        return
+    try:
+        words = shlex.split(prompts.engine)
+    except ValueError:
+        words = []
+    if "{text}" not in words or not any("{wav}" in word for word in words):
+        message = (
+            f"the engine `{prompts.engine}` is none of {', '.join(OWN_ENGINES)}, and as a command it needs "
+            "{text} and {wav}, e.g. `pico2wave -w {wav} {text}`"
+        )
+        yield draft.main_document.at("E604", message, "prompts", "engine")

@@ -1,0 +1,48 @@
+"""A configuration while it is checked: models as far as they could be built, and the documents they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from exoflow.config.model import Account, Main
+from exoflow.config.steps import Prompt, Step
+from exoflow.config.yaml12 import Document
+
+
+@dataclass(slots=True)
+class AccountDraft:
+    id: str
+    document: Document
+    account: Account
+    broken: set[tuple[Any, ...]] = field(default_factory=set)  # paths of steps that were left out for their mistakes
+
+    def step_names(self, flow: str) -> dict[str, Any]:
+        """All steps as written, the broken ones too, by their raw values."""
+        steps: dict[str, Any] = self.document.value["flows"][flow]["steps"]
+        return steps
+
+    def steps(self) -> Iterator[tuple[str, str, Step]]:
+        """Flow's name, step's name and step of every step that is in order."""
+        for flow_name, flow in self.account.flows.items():
+            for step_name, step in flow.steps.items():
+                yield flow_name, step_name, step
+
+
+@dataclass(slots=True)
+class Draft:
+    main_document: Document
+    main: Main | None
+    accounts: list[AccountDraft] = field(default_factory=list)
+
+
+def prompts_of(step: Step) -> Iterator[tuple[tuple[str, ...], Prompt]]:
+    """Every prompt of a step, with its path in the step: greeting, menu and its further prompts, hold, ringback."""
+    settings = getattr(step, step.applet)
+    if isinstance(settings, Prompt):
+        yield (step.applet,), settings
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Prompt):
+            yield (step.applet, name), value

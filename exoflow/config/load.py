@@ -1,0 +1,111 @@
+"""Loads a configuration: the main file, the accounts' files, and every check on them. Offline; nothing is changed."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exoflow.config.checks import claims, names, outside, sounds, ways
+from exoflow.config.checks.secrets import Secrets
+from exoflow.config.draft import AccountDraft, Draft
+from exoflow.config.findings import Finding, finding
+from exoflow.config.model import Account, Config, Flow, Main
+from exoflow.config.shape import shape
+from exoflow.config.steps import AnyStep, GatherStep
+from exoflow.config.yaml12 import Document, read
+
+# an account's id stands in URLs, logs and folders
+_ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`config` is None when any finding is an error."""
+
+    config: Config | None
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [f for f in self.findings if f.level == "error"]
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
+    """Reads and checks the configuration whose main file is `path`; never raises for what stands in the files.
+
+    Findings are in the order of the files, the main file first, and of the lines in each.
+    """
+    main_document = read(path)
+    shaped = shape(Main, main_document)
+    findings = [*main_document.findings, *shaped.findings]
+    draft = Draft(main_document, shaped.model)
+    files: list[Path] = [path]
+    if isinstance(main_document.value, dict):
+        found, problems = _account_files(path, main_document, shaped.model)
+        findings += problems
+        files += found
+    for file in files[1:]:
+        findings += _read_account(file, draft)
+    secrets = Secrets(draft, environ)
+    for check in (names.check, ways.check, claims.check, sounds.check, outside.check):
+        findings += check(draft)
+    findings += secrets.check()
+    order = {file: i for i, file in enumerate(files)}
+    findings.sort(key=lambda f: (order[f.path], f.line, f.col, f.code))
+    if any(f.level == "error" for f in findings) or shaped.model is None:
+        return Loaded(None, findings)
+    return Loaded(_config(path, secrets.into_main(shaped.model), draft, secrets), findings)
+
+
+def _account_files(path: Path, document: Document, main: Main | None) -> tuple[list[Path], list[Finding]]:
+    pattern = document.value.get("accounts") if main is None else main.accounts
+    if not isinstance(pattern, str):
+        pattern = Main.model_fields["accounts"].default
+    found = sorted(Path(name) for name in glob.glob(os.path.join(path.parent, pattern)))
+    files = [file for file in found if not file.is_dir() and file.absolute() != path.absolute()]
+    if files:
+        return files, []
+    message = f"no file matches `{pattern}`, so every call would be refused; copy examples/acme/accounts/acme.yaml there"
+    return [], [document.at("W903", message, "accounts")]
+
+
+def _read_account(file: Path, draft: Draft) -> list[Finding]:
+    document = read(file)
+    if _ACCOUNT_ID.fullmatch(file.stem) is None:
+        message = f"`{file.stem}` becomes the account's id; name the file with letters, digits, `-` and `_` only"
+        document.findings.append(finding("E902", message, file))
+    earlier = next((a for a in draft.accounts if a.id == file.stem), None)
+    if earlier is not None:
+        message = f"the account `{file.stem}` is also in {earlier.document.path}; rename one of the files"
+        document.findings.append(finding("E901", message, file))
+    shaped = shape(Account, document)
+    if shaped.model is not None:
+        draft.accounts.append(AccountDraft(file.stem, document, shaped.model, shaped.broken))
+    return [*document.findings, *shaped.findings]
+
+
+def _config(path: Path, main: Main, draft: Draft, secrets: Secrets) -> Config:
+    base = path.parent.absolute()
+    return Config(
+        base=base,
+        switch=main.switch,
+        store=outside.SQLITE + str(base / main.store.removeprefix(outside.SQLITE)),
+        prompts=main.prompts,
+        trunks=main.trunks,
+        accounts={a.id: secrets.into_account(a.id, _as_run(a.account)) for a in draft.accounts},
+        web=main.web,
+        mail=main.mail,
+    )
+
+
+def _as_run(account: Account) -> Account:
+    """The account with its steps as this version runs them."""
+    flows = {}
+    for name, flow in account.flows.items():
+        steps: dict[str, AnyStep] = {n: s.as_greeting() if isinstance(s, GatherStep) else s for n, s in flow.steps.items()}
+        flows[name] = Flow.model_construct(start=flow.start, steps=steps)
+    return account.model_copy(update={"flows": flows})
