@@ -6,6 +6,7 @@ Memory decides and the store follows: nothing here holds a call up but `add_leg`
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from gevent.event import AsyncResult
 from sqlalchemy import func, insert, select
 from sqlalchemy.engine import Connection
 
-from exoflow.calls import rows
+from exoflow.calls import lookup, rows
 from exoflow.calls.model import CallFacts, CallOutcome, CallState, Entry, Leg, Recording, Stage
 from exoflow.calls.payload import delivery_body, delivery_type
 from exoflow.config.model import Account
@@ -114,17 +115,7 @@ class CallBook:
 
     def recent(self, limit: int = 20, *, account: str | None = None, outcome: str | None = None) -> list[CallState]:
         """The newest calls first."""
-        return self.store.read(lambda c: recent(c, limit, account=account, outcome=outcome))
-
-
-def recent(connection: Connection, limit: int, *, account: str | None = None, outcome: str | None = None) -> list[CallState]:
-    """The newest calls of the store, first the newest."""
-    conditions = []
-    if account is not None:
-        conditions.append(t.calls.c.account == account)
-    if outcome is not None:
-        conditions.append(t.calls.c.outcome == outcome)
-    return rows.load(connection, *conditions, limit=limit, newest_first=True)
+        return self.store.read(lambda c: lookup.recent(c, limit, account=account, outcome=outcome))
 
 
 @dataclass(slots=True)
@@ -356,7 +347,7 @@ def _deliveries_of(connection: Connection, call_id: str) -> int:
 
 def _plain(value: Any) -> Any:
     """Evidence as JSON takes it, and of bounded length."""
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in list(value.items())[:50]}

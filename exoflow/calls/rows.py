@@ -25,30 +25,35 @@ _ENTRY = tuple(f.name for f in fields(Entry))
 
 
 def call_row(state: CallState, closed_at: datetime | None) -> Row:
-    row = {name: getattr(state.facts, name) for name in _FACTS}
-    row.update({name: getattr(state, name) for name in _STATE})
+    row = {name: _sound(getattr(state.facts, name)) for name in _FACTS}
+    row.update({name: _sound(getattr(state, name)) for name in _STATE})
     row["closed_at"] = closed_at
     return row
 
 
 def leg_row(call_id: str, leg: Leg) -> Row:
-    return {"call_id": call_id, **{name: getattr(leg, name) for name in _LEG}}
+    return {"call_id": call_id, **{name: _sound(getattr(leg, name)) for name in _LEG}}
 
 
 def recording_row(call_id: str, seq: int, recording: Recording) -> Row:
-    return {"call_id": call_id, "seq": seq, **{name: getattr(recording, name) for name in _RECORDING}}
+    return {"call_id": call_id, "seq": seq, **{name: _sound(getattr(recording, name)) for name in _RECORDING}}
 
 
 def entry_row(call_id: str, entry: Entry) -> Row:
-    return {"call_id": call_id, **{name: getattr(entry, name) for name in _ENTRY}}
+    return {"call_id": call_id, **{name: _sound(getattr(entry, name)) for name in _ENTRY}}
+
+
+def _sound(value: Any) -> Any:
+    """Half a surrogate pair, as a hostile header may carry, would make the whole record unwritable."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    return value
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Writes the rows as they are now. Doing it twice changes nothing, so a failed batch can simply be written again."""
-    if not rows:
-        return
-    statement = _UPSERTS[table.name]
-    connection.execute(statement, rows)
+    if rows:
+        connection.execute(_UPSERTS[table.name], rows)
 
 
 def _upsert_statement(table: Table) -> Any:

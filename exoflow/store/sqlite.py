@@ -108,8 +108,10 @@ class Store:
 
     def read(self, fn: Callable[[Connection], T]) -> T:
         """What `fn` reads on a read-only connection, all of one moment, in a thread."""
-        value: T = self._reading.apply(self._read, (fn,))
-        return value
+        end: _Done[T] = self._reading.apply(_caught, (self._read, fn))
+        if end.error is not None:
+            raise end.error
+        return end.value  # type: ignore[return-value]
 
     def close(self, deadline: float = CLOSE_SECONDS) -> None:
         """Writes what is queued (`deadline` seconds at most), then lets the file and its lock go."""
@@ -153,15 +155,13 @@ class Store:
                 batch.append((source, result))
         if not closures:
             return
-        try:
-            ends = self._writer.apply(self._commit, (closures,))
-        except Exception as error:
-            wrapped = self._wrapped(error)
-            log.error("%s", wrapped)
-            ends = [_Done(error=wrapped)] * len(batch)
+        whole: _Done[list[_Done[Any]]] = self._writer.apply(_caught, (self._commit, closures))
+        if whole.error is not None:
+            log.error("%s", self._wrapped(whole.error))
+        ends = whole.value or [_Done(error=whole.error)] * len(batch)
         for (source, result), end in zip(batch, ends, strict=True):
-            if isinstance(end.error, OperationalError):
-                end.error = self._wrapped(end.error)
+            if isinstance(end.error, (OperationalError, sqlite3.Error)):
+                end = _Done(error=self._wrapped(end.error))
             _tell(source, result, end)
 
     def _wrapped(self, error: Exception) -> Exception:
@@ -226,6 +226,14 @@ class Store:
     def _close_readers(self) -> None:
         while self._idle_readers:
             self._idle_readers.pop().close()
+
+
+def _caught(fn: Callable[[Any], T], argument: Any) -> _Done[T]:
+    """Run in a thread: gevent's pool would print a traceback, with the callers' numbers in it, for every error it sees."""
+    try:
+        return _Done(fn(argument))
+    except Exception as error:
+        return _Done(error=error)
 
 
 def _tell(source: Mirror, result: AsyncResult, end: _Done[Any]) -> None:

@@ -1,0 +1,245 @@
+"""Calls as text for a terminal: a list, and one call whole. Dated in the account's time zone, failures in words, no colour."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, tzinfo
+from typing import Any
+
+from exoflow.calls.lookup import Delivery
+from exoflow.calls.model import CallState, Entry, Leg, Recording
+from exoflow.calls.payload import reason_text
+
+SHORT_ID = 8  # digits of a call's id in the list; `exoflow calls` takes them
+WIDTH = 100  # columns of the text of one call
+STAGES = {"A": "dialled", "B": "line", "C": "ivr", "D": "to crm", "E": "in crm", "F": "agents?", "G": "ringing", "H": "talk"}
+_ENDED_BY = {"caller": "the caller hung up", "exoflow": "exoflow ended it", "switch": "the switch or the network ended it"}
+_MARGIN = 2
+
+ZoneOf = Callable[[str | None], tzinfo]
+
+
+def call_list(states: Sequence[CallState], zone_of: ZoneOf, width: int | None = None) -> str:
+    """One line a call. `width` cuts the reason's text to the terminal; None leaves it whole, for a pipe."""
+    zones = {_zone_name(state, zone_of) for state in states}
+    table: list[tuple[str, ...]] = [("WHEN", "CALL", "ACCOUNT", "FROM", "TO", "LASTED", "TALK", "OUTCOME", "WHY")]
+    table += [_list_row(state, zone_of, with_zone=len(zones) > 1) for state in states]
+    lines = _aligned(table, right={5, 6})
+    if len(zones) == 1:
+        lines.append(f"\nTimes are {zones.pop()}. One call whole: exoflow calls {_short(states[0])}")
+    else:
+        lines.append(f"\nOne call whole: exoflow calls {_short(states[0])}")
+    return "\n".join(_cut(line, width) for line in lines)
+
+
+def call_sheet(state: CallState, zone: tzinfo, *, account_name: str = "", deliveries: Sequence[Delivery] = ()) -> str:
+    """One call: what it was, how it ended and why, its journey, legs, recordings and deliveries."""
+    blocks = [_head(state, zone, account_name), _journey(state, zone)]
+    if state.legs:
+        blocks.append("\n".join(["Agents rung", *_each(state.legs, lambda leg: _leg(leg, zone))]))
+    if state.recordings:
+        blocks.append("\n".join(["Recordings", *_each(state.recordings, _recording)]))
+    if deliveries:
+        blocks.append("\n".join(["Deliveries to the CRM", *_each(deliveries, lambda d: _delivery(d, zone))]))
+    return "\n\n".join(blocks)
+
+
+def journey_line(entry: Entry, zone: tzinfo, *, marked: bool = False) -> str:
+    """One entry: time, stage, code, sentence; its evidence beneath. `marked`: this one explains the outcome."""
+    sign = ">" if marked else " "
+    lead = f"{sign} {_clock(entry.at, zone)}  {entry.stage} {STAGES[entry.stage]:<8}"
+    where = f"[{clean(entry.step)}] " if entry.step else ""
+    indent = " " * len(lead)
+    text = textwrap.fill(where + clean(entry.text), WIDTH, initial_indent=lead, subsequent_indent=indent)
+    facts = "  ".join(f"{clean(key)}={_value(value)}" for key, value in entry.evidence.items())
+    beneath = f"({clean(entry.code)}" + (f"  {facts})" if facts else ")")
+    return text + "\n" + textwrap.fill(beneath, WIDTH, initial_indent=indent, subsequent_indent=indent + " ")
+
+
+def clean(text: Any) -> str:
+    """Text from callers and CRMs without what would move a terminal's cursor."""
+    return "".join(char if char.isprintable() else "?" for char in str(text))
+
+
+# --- the list -----------------------------------------------------------------------------------
+
+
+def _list_row(state: CallState, zone_of: ZoneOf, *, with_zone: bool) -> tuple[str, ...]:
+    facts = state.facts
+    zone = zone_of(facts.account)
+    when = facts.created_at.astimezone(zone).strftime("%d %b %H:%M:%S %Z" if with_zone else "%d %b %H:%M:%S")
+    talk = sum(leg.talk_seconds for leg in state.legs)
+    return (
+        when,
+        _short(state),
+        clean(facts.account or "-"),
+        _caller(state),
+        clean(facts.dialled or facts.dialled_raw or "-"),
+        _length((state.ended_at - facts.created_at).total_seconds()) if state.ended_at else "-",
+        _length(talk) if talk else "-",
+        state.outcome or "going on",
+        clean(reason_text(state) or state.reason),
+    )
+
+
+def _zone_name(state: CallState, zone_of: ZoneOf) -> str:
+    return state.facts.created_at.astimezone(zone_of(state.facts.account)).strftime("%Z")
+
+
+def _short(state: CallState) -> str:
+    return state.facts.id[:SHORT_ID]
+
+
+def _aligned(table: Sequence[Sequence[str]], right: set[int]) -> list[str]:
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = []
+    for row in table:
+        cells = [cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _cut(line: str, width: int | None) -> str:
+    return line if width is None or len(line) <= width else line[: width - 1] + "…"
+
+
+# --- one call -----------------------------------------------------------------------------------
+
+
+def _head(state: CallState, zone: tzinfo, account_name: str) -> str:
+    facts = state.facts
+    account = "nobody's number" if facts.account is None else clean(facts.account)
+    if account_name:
+        account += f" ({clean(account_name)})"
+    to = f"{clean(facts.dialled or 'unknown number')} on {clean(facts.trunk)}, the exchange sent {clean(facts.dialled_raw)!r}"
+    lines = [
+        ("account", account + (f", flow {clean(facts.flow)}" if facts.flow else "")),
+        ("from", _caller(state)),
+        ("to", to),
+        ("diverted from", clean(facts.diverted_from or "")),
+        ("arrived", facts.created_at.astimezone(zone).strftime("%a %d %b %Y %H:%M:%S %Z")),
+        ("rang", _after(state.ring_at, facts.created_at, zone)),
+        ("answered", _after(state.answered_at, facts.created_at, zone)),
+        ("ended", _end(state, zone)),
+        ("keys", clean(state.digits)),
+        ("outcome", state.outcome or "the call is going on"),
+        ("why", _why(state)),
+    ]
+    shown = [_wrapped(name, text) for name, text in lines if text]
+    return "\n".join([f"Call {facts.id}", *shown])
+
+
+def _why(state: CallState) -> str:
+    if not state.reason:
+        return ""
+    text = reason_text(state)
+    return f"{clean(text)} ({clean(state.reason)})" if text else clean(state.reason)
+
+
+def _end(state: CallState, zone: tzinfo) -> str:
+    if state.ended_at is None:
+        return "unknown" if state.outcome else ""
+    parts = [_after(state.ended_at, state.facts.created_at, zone), _ENDED_BY.get(state.ended_by, "")]
+    parts.append(_cause(state.q850, state.cause))
+    return ", ".join(part for part in parts if part)
+
+
+def _journey(state: CallState, zone: tzinfo) -> str:
+    explaining = next((e.seq for e in reversed(state.journey) if state.reason and e.code == state.reason), None)
+    lines = [journey_line(entry, zone, marked=entry.seq == explaining) for entry in state.journey]
+    return "\n".join(["Journey", *(lines or ["  nothing is noted yet"])])
+
+
+def _leg(leg: Leg, zone: tzinfo) -> list[str]:
+    who = f"{clean(leg.agent)} {clean(leg.number)}" if leg.agent else clean(leg.number)
+    begun = leg.setup_at or leg.dialled_at
+    first = f"{_clock(begun, zone) if begun else '-':<12}  {who} on {clean(leg.trunk)}: {leg.outcome.replace('_', ' ')}"
+    cause = _cause(leg.q850, leg.cause)
+    facts = [
+        f"phone rang after {_gap(begun, leg.alerting_at)}" if leg.alerting_at and begun else "",
+        f"answered after {_gap(begun, leg.answered_at)}" if leg.answered_at and begun else "",
+        f"talked {_length(leg.talk_seconds)}" if leg.talk_seconds else "",
+        f"released {_clock(leg.released_at, zone)}" if leg.released_at else "",
+        cause,
+        "" if leg.seen else "known from the caller's side only",
+    ]
+    lines = [first, "; ".join(fact for fact in facts if fact)]
+    return [line for line in (*lines, clean(leg.meaning)) if line]
+
+
+def _recording(recording: Recording) -> list[str]:
+    sound = {1: "mono", 2: "stereo"}.get(recording.channels, f"{recording.channels} channels")
+    seconds = f", {recording.seconds:.1f} s" if recording.seconds is not None else ""
+    lines = [f"{recording.kind}, {sound}{seconds}, {recording.state}", clean(recording.path)]
+    return [*lines, clean(recording.problem)] if recording.problem else lines
+
+
+def _delivery(delivery: Delivery, zone: tzinfo) -> list[str]:
+    state = {"leased": "being sent now", "dead": "given up"}.get(delivery.state, delivery.state)
+    if delivery.delivered_at is not None:
+        state += f" {_clock(delivery.delivered_at, zone)}"
+    elif delivery.state == "pending" and delivery.attempts:
+        state += f", next attempt {delivery.next_at.astimezone(zone).strftime('%d %b %H:%M:%S')}"
+    lines = [f"{delivery.type}, {state}   {delivery.webhook_id}"]
+    for attempt in delivery.attempts:
+        answer = str(attempt.status) if attempt.status is not None else attempt.reason.replace("_", " ")
+        said = f'  "{clean(attempt.answer)}"' if attempt.answer else ""
+        at = attempt.at.astimezone(zone).strftime("%d %b %H:%M:%S")
+        lines.append(f"{at}  {answer}  {attempt.ms} ms  {clean(attempt.url)}{said}")
+    return [*lines, clean(delivery.problem)] if delivery.problem else lines
+
+
+def _each(items: Iterable[Any], lines_of: Callable[[Any], list[str]]) -> list[str]:
+    """Numbered blocks: the first line of each bears the number, the others are indented beneath it."""
+    shown = []
+    for number, item in enumerate(items, 1):
+        lead = f"{number:>{_MARGIN + 1}}  "
+        for i, line in enumerate(lines_of(item)):
+            first = lead if i == 0 else " " * len(lead)
+            shown.append(textwrap.fill(line, WIDTH, initial_indent=first, subsequent_indent=" " * len(lead)))
+    return shown
+
+
+# --- words and figures ----------------------------------------------------------------------------
+
+
+def _wrapped(name: str, text: str) -> str:
+    lead = f"{'':{_MARGIN}}{name:<13}  "
+    return textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead))
+
+
+def _caller(state: CallState) -> str:
+    if state.facts.caller_withheld:
+        return "withheld"
+    return clean(state.facts.caller or state.facts.caller_raw or "unknown")
+
+
+def _clock(at: datetime, zone: tzinfo) -> str:
+    return at.astimezone(zone).strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}"
+
+
+def _after(at: datetime | None, start: datetime, zone: tzinfo) -> str:
+    return "" if at is None else f"{at.astimezone(zone).strftime('%H:%M:%S')}, {_gap(start, at)} after it arrived"
+
+
+def _gap(start: datetime | None, end: datetime | None) -> str:
+    seconds = (end - start).total_seconds() if start and end else 0.0
+    return f"{seconds:.1f} s" if abs(seconds) < 60 else _length(seconds)
+
+
+def _length(seconds: float) -> str:
+    """m:ss, or h:mm:ss."""
+    whole = round(max(0.0, seconds))
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d}"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def _cause(q850: int | None, name: str) -> str:
+    return " ".join(part for part in (f"cause {q850}" if q850 is not None else "", clean(name)) if part)
+
+
+def _value(value: Any) -> str:
+    text = clean(value)
+    return f'"{text}"' if " " in text else text

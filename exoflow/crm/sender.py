@@ -1,0 +1,244 @@
+"""Sends deliveries to the accounts' CRMs: at least once, signed, in order per call, over more than three days.
+
+Facts: faults-security-status.md sections 1 and 2. Success is a 2xx and nothing else; 410 ends a row at once; any other end is
+tried again. A row that was sent but whose settling was lost with the process is sent again under the same `webhook-id`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+
+from exoflow.config.model import Account
+from exoflow.crm import signing
+from exoflow.crm.http import Answer, CrmFailure
+from exoflow.crm.mask import mask_url
+from exoflow.errors import ExoflowError
+from exoflow.store import outbox
+from exoflow.store.outbox import Attempt, Claimed
+from exoflow.store.sqlite import Store
+
+log = logging.getLogger(__name__)
+
+# Standard Webhooks 1.0.0, "Retry schedule": seconds before each attempt; after the last one a row is dead (75.6 h)
+SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+JITTER = 0.2  # so that a CRM that comes back does not meet all rows at once
+LEASE_SECONDS = 60.0  # longer than the longest HTTP deadline (30 s) and a slow commit together
+POLL_SECONDS = 1.0  # in case a wake-up was missed, and for rows whose time has come
+MAX_IN_FLIGHT = 200
+PER_ACCOUNT = 4  # of one account at once: a slow CRM holds back its own rows only
+PER_AILING_ACCOUNT = 1  # as long as its last attempt failed: a CRM that is down is asked by one row at a time
+MAX_RETRY_AFTER = 86400.0  # a day; a CRM may not put a delivery off for longer
+MAX_ANSWER = 200  # bytes of the answer that are kept
+
+
+class Client(Protocol):
+    """What the sender needs of `crm.http.CrmClient`."""
+
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        deadline: float,
+        allow_private: list[str],
+        headers: Mapping[str, str],
+        mask: list[str],
+    ) -> Answer: ...
+
+
+class Sender:
+    """Runs in greenlets of its own from `start()` to `stop()`; `wake()` after a commit spares it the poll's second."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: Client,
+        accounts: Callable[[str], Account | None],
+        schedule: tuple[float, ...] = SCHEDULE,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        jitter: Callable[[], float] = lambda: random.uniform(-JITTER, JITTER),
+    ) -> None:
+        """`accounts` is asked at each attempt, so that a corrected URL counts from the next one."""
+        self._store = store
+        self._client = client
+        self._accounts = accounts
+        self._schedule = schedule
+        self._clock = clock
+        self._jitter = jitter
+        self._woken = Event()
+        self._stopping = False
+        self._pool = Pool(MAX_IN_FLIGHT)
+        self._in_flight: Counter[str] = Counter()
+        self._ailing: set[str] = set()
+        self._loop: gevent.Greenlet | None = None
+
+    def start(self) -> None:
+        """Takes over what a dead process had leased, and begins. The store has one writing process, so all leases are old."""
+        taken = self._store.write(lambda c: outbox.release(c, self._clock()))
+        if taken:
+            log.info("%d deliveries were under way when exoflow stopped; they are sent again under the same ids", taken)
+        self._loop = gevent.spawn(self._run)
+
+    def wake(self) -> None:
+        """A delivery has been committed."""
+        self._woken.set()
+
+    def stop(self, deadline: float = 5.0) -> None:
+        """Claims no more, gives those under way `deadline` seconds, leaves the rest to the next start."""
+        self._stopping = True
+        self._woken.set()
+        if self._loop is not None:
+            self._loop.join(deadline)
+        self._pool.join(timeout=deadline)
+        self._pool.kill()
+
+    def drain(self) -> int:
+        """Sends all that is due by the clock now, and waits for it; how many attempts that were."""
+        made = 0
+        while started := self._round():
+            made += started
+            self._pool.join()
+        return made
+
+    # --- the queue -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._woken.clear()
+            try:
+                self._round()
+            except Exception:
+                log.exception("deliveries cannot be claimed; trying again")
+                gevent.sleep(POLL_SECONDS)
+            self._woken.wait(POLL_SECONDS)
+
+    def _round(self) -> int:
+        """Claims what is due and starts it; the number of rows claimed."""
+        now = self._clock()
+        due = self._store.read(lambda c: outbox.due_accounts(c, now))
+        limits = {account: self._limit(account) - self._in_flight[account] for account in due}
+        limits = {account: limit for account, limit in limits.items() if limit > 0}
+        free = self._pool.free_count()
+        if not limits or not free:
+            return 0
+        lease_until = now + timedelta(seconds=LEASE_SECONDS)
+        rows = self._store.write(lambda c: outbox.claim(c, limits, now=now, lease_until=lease_until, total=free))
+        for row in rows:
+            self._in_flight[row.account] += 1
+            self._pool.spawn(self._send, row)
+        return len(rows)
+
+    def _limit(self, account: str) -> int:
+        return PER_AILING_ACCOUNT if account in self._ailing else PER_ACCOUNT
+
+    def _send(self, row: Claimed) -> None:
+        try:
+            attempt, problem, wait_at_least = self._attempt(row)
+            if attempt.reason:
+                self._ailing.add(row.account)
+            else:
+                self._ailing.discard(row.account)
+            self._settle(row, attempt, problem, wait_at_least)
+        except Exception:
+            # the lease ends by itself and the row is sent again
+            log.exception("delivery %s of call %s: not settled", row.webhook_id, row.call_id)
+        finally:
+            self._in_flight[row.account] -= 1
+            self._woken.set()
+
+    # --- one attempt ---------------------------------------------------------------------------
+
+    def _attempt(self, row: Claimed) -> tuple[Attempt, str, float]:
+        """How it went, the problem in words, and the seconds the CRM asked us to wait."""
+        at = self._clock()
+        account = self._accounts(row.account)
+        if account is None or account.deliveries is None:
+            text = f"account {row.account!r} has no `deliveries` any more; configure its url again, or this is lost in the end"
+            return Attempt(at, "", None, 0, "", "no_endpoint"), text, 0.0
+        url = mask_url(account.deliveries.url, account.crm.mask)
+        try:
+            answer = self._client.post(
+                account.deliveries.url,
+                row.body,
+                deadline=account.deliveries.timeout,
+                allow_private=account.crm.allow_private,
+                headers=self._headers(row, account, at),
+                mask=account.crm.mask,
+            )
+        except CrmFailure as failure:
+            return Attempt(at, url, failure.status, failure.ms, "", failure.reason), str(failure), 0.0
+        except signing.BadSecret as error:
+            return Attempt(at, url, None, 0, "", "secret"), str(error), 0.0
+        except ExoflowError as error:
+            return Attempt(at, url, None, 0, "", "internal"), str(error), 0.0
+        kept = answer.excerpt.encode()[:MAX_ANSWER].decode("utf-8", "ignore")
+        reason, problem = _judged(answer, url)
+        wait = retry_after(answer.headers, at) if reason else 0.0
+        return Attempt(at, url, answer.status, answer.ms, kept, reason), problem, wait
+
+    @staticmethod
+    def _headers(row: Claimed, account: Account, at: datetime) -> dict[str, str]:
+        assert account.deliveries is not None
+        secret, timestamp = account.deliveries.secret_text(), int(at.timestamp())
+        if secret is None:
+            signed = {"webhook-id": row.webhook_id, "webhook-timestamp": str(timestamp)}
+        else:
+            signed = signing.headers(secret, row.webhook_id, timestamp, row.body)
+        return {"content-type": "application/json", **signed}
+
+    def _settle(self, row: Claimed, attempt: Attempt, problem: str, wait_at_least: float) -> None:
+        now = self._clock()
+        failures = row.failures + 1
+        if not attempt.reason:
+            changes = {"state": "delivered", "delivered_at": now, "problem": ""}
+        elif attempt.reason == "gone" or failures >= len(self._schedule):
+            changes = {"state": "dead", "failures": failures, "problem": problem}
+            log.error("delivery %s of call %s (account %s) is given up: %s", row.webhook_id, row.call_id, row.account, problem)
+        else:
+            wait = self._wait(failures, wait_at_least)
+            next_at = now + timedelta(seconds=wait)
+            changes = {"state": "pending", "next_at": next_at, "lease_until": now, "failures": failures, "problem": problem}
+            log.warning("delivery of call %s (account %s) failed: %s; again in %.0f s", row.call_id, row.account, problem, wait)
+        if not self._store.write(lambda c: outbox.settle(c, row, attempt, **changes)):
+            log.info("delivery %s: its lease was taken over; attempt %d counts no more", row.webhook_id, row.attempt)
+
+    def _wait(self, failures: int, wait_at_least: float) -> float:
+        """Seconds before the next attempt; what the CRM asked for is never undercut, jitter only adds to it."""
+        jitter = self._jitter()
+        return max(self._schedule[failures] * (1 + jitter), wait_at_least * (1 + abs(jitter)))
+
+
+def _judged(answer: Answer, url: str) -> tuple[str, str]:
+    """Reason (empty for a success) and the problem in words."""
+    if 200 <= answer.status < 300:
+        return "", ""
+    if answer.status == 410:
+        return "gone", f"{url}: answered 410, the CRM wants this delivery no more; correct `deliveries.url` if it should"
+    if 300 <= answer.status < 400:
+        return "status", f"{url}: answered {answer.status}; redirects are not followed, configure the final URL"
+    return "status", f"{url}: answered {answer.status}, only 2xx counts as received; look into the CRM's own log"
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float:
+    """Seconds that `Retry-After` asks for (RFC 9110 section 10.2.3: seconds or a date); 0 if it says nothing usable."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:12])
+    else:
+        try:
+            date = parsedate_to_datetime(text)
+        except ValueError:
+            return 0.0
+        seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
