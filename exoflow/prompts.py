@@ -129,7 +129,7 @@ class PromptBook:
         """Length of a sound file. Raises PromptError if it is no WAV."""
         try:
             with wave.open(str(path)) as sound:
-                return float(sound.getnframes()) / sound.getframerate()
+                return float(sound.getnframes() / sound.getframerate())
         except (OSError, EOFError, wave.Error) as problem:
             raise PromptError(f"{path}: not a readable WAV file: {problem}") from problem
 
