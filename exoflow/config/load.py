@@ -67,7 +67,7 @@ def _account_files(path: Path, document: Document, main: Main | None) -> tuple[l
         pattern = Main.model_fields["accounts"].default
     found = sorted(Path(name) for name in glob.glob(os.path.join(path.parent, pattern)))
     files = [file for file in found if not file.is_dir() and file.absolute() != path.absolute()]
-    if files:
+    if files or main is None:
         return files, []
     message = f"no file matches `{pattern}`, so every call would be refused; copy examples/acme/accounts/acme.yaml there"
     return [], [document.at("W903", message, "accounts")]

@@ -46,7 +46,11 @@ class Shaped(Generic[M]):
 def shape(model: type[M], document: Document) -> Shaped[M]:
     """Validates a document; never raises. `model` of the answer is None where nothing could be built."""
     if not isinstance(document.value, dict):
-        found = [] if document.findings else [document.at("E203", f"must be a mapping, not {_kind(document.value)}")]
+        found = (
+            []
+            if document.findings
+            else [document.at("E203", f"the file must be a mapping (`key: value`), not {_kind(document.value)}")]
+        )
         return Shaped(None, found, set())
     context = {"base": document.path.parent.absolute()}
     try:

@@ -162,7 +162,7 @@ class _Builder:
         mark = error.problem_mark or error.context_mark
         line, col = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         lines = self.text.splitlines()
-        shown = lines[line - 1] if 0 < line <= len(lines) else ""
+        shown = "\n".join(lines[max(0, line - 2) : line])  # the mistake is often in the line before
         problem = " ".join(filter(None, (error.context, error.problem)))
         self._found("E104", f"not YAML: {problem}; {_syntax_cure(shown, problem)}", (line, col))
 
@@ -308,13 +308,13 @@ def _inside(stack: list[_Open], name: str) -> str:
     return "; it is used inside itself" if any(o.anchor == name for o in stack) else "; anchors come first, aliases after"
 
 
-def _syntax_cure(line: str, problem: str) -> str:
-    """The usual slips, by what stands in the line."""
-    if "\t" in line[: len(line) - len(line.lstrip())]:
+def _syntax_cure(lines: str, problem: str) -> str:
+    """The usual slips, by what stands in the line and the one before."""
+    if re.search(r"^ *\t", lines, re.MULTILINE):
         return "indent with spaces, not with tabs"
-    if re.search(r"(^|[\s{,])\*\s*:", line):
+    if re.search(r"(^|[\s{,])\*\s*:", lines):
         return 'quote the star key: "*"'
-    if re.search(r"[{,]\s*#", line) or "flow mapping" in problem or "flow sequence" in problem:
+    if re.search(r"[{,]\s*#", lines) or "flow mapping" in problem or "flow sequence" in problem:
         return 'look for a missing `}`, `]` or comma, and quote the hash key: "#"'
     if "mapping values are not allowed" in problem:
         return "a text with `: ` in it needs quotes; else look at the indentation"

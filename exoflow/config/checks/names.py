@@ -6,7 +6,7 @@ import zoneinfo
 from collections.abc import Iterator
 
 from exoflow.config.draft import AccountDraft, Draft
-from exoflow.config.findings import Finding, did_you_mean
+from exoflow.config.findings import DID_YOU_MEAN, Finding, did_you_mean
 from exoflow.config.steps import ConnectStep, GatherStep, Target
 
 
@@ -70,7 +70,7 @@ def _time_zone(a: AccountDraft) -> Iterator[Finding]:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         near = did_you_mean(name, zoneinfo.available_timezones())
-        cure = near if near.startswith("; did") else "; write it as in the tz database, e.g. `Asia/Kolkata`"
+        cure = near if near.startswith(DID_YOU_MEAN) else "; write it as in the tz database, e.g. `Asia/Kolkata`"
         yield a.document.at("E306", f"unknown time zone `{name}`{cure}", "time_zone")
 
 

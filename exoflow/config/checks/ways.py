@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from exoflow.config.draft import AccountDraft, Draft
-from exoflow.config.findings import Finding, did_you_mean
+from exoflow.config.findings import DID_YOU_MEAN, Finding, did_you_mean
 
 
 @dataclass(slots=True)
 class _Node:
     targets: list[str]  # steps that exist
     leaves: bool  # a choice, an end, or a mistake that is told elsewhere: no loop is judged through it
+    lost: bool = False  # has a branch of which nobody knows what was meant: it may lead anywhere
 
 
 def check(draft: Draft) -> Iterator[Finding]:
@@ -37,7 +38,9 @@ def _flow(a: AccountDraft, flow: str) -> Iterator[Finding]:
                 continue
             suggestion = did_you_mean(target, raw)
             # what was meant is surely reached, and saying that it is not would only be noise
-            node.targets.extend(n for n in raw if f"`{n}`?" in suggestion)
+            meant = [suggestion[len(DID_YOU_MEAN) : -2]] if suggestion.startswith(DID_YOU_MEAN) else []
+            node.targets += meant
+            node.lost = node.lost or not meant
             node.leaves = True
             where = ("flows", flow, "steps", name, *branch.split(".", 1))
             yield a.document.at("E301", f"unknown step `{target}`{suggestion}", *where)
@@ -46,8 +49,9 @@ def _flow(a: AccountDraft, flow: str) -> Iterator[Finding]:
         yield a.document.at("E301", f"unknown step `{start}`{did_you_mean(start, raw)}", "flows", flow, "start")
         return
     reached = _reached(start, nodes)
+    lost = any(nodes[name].lost for name in reached)
     for name in raw:
-        if name not in reached:
+        if name not in reached and not lost:
             message = f"nobody reaches the step `{name}`; lead a branch to it, or delete it"
             yield a.document.at("W403", message, "flows", flow, "steps", name, key=True)
     yield from _loops(a, flow, {name: nodes[name] for name in raw if name in reached})
