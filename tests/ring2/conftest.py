@@ -1,0 +1,85 @@
+"""Starts both switches once for all tests of ring 2, and says loudly when it could not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+from ring2.box import Box
+from ring2.freeswitch import find_freeswitch
+from ring2.network import Exchange
+
+NOT_RUN = "RING 2 NOT RUN: no FreeSWITCH found (looked at FREESWITCH, PATH, /usr/local/freeswitch, /opt/freeswitch, /usr/bin)"
+REQUIRED = os.environ.get("EXOFLOW_RING2") == "required"
+HERE = Path(__file__).parent
+
+_skipped: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs the switch unless it is marked otherwise."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("freeswitch")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Keeps the reason of a skip; with EXOFLOW_RING2=required a skip is a failure. A failure shows the box's last log lines."""
+    outcome = yield
+    report = outcome.get_result()
+    if HERE not in item.path.parents:
+        return
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _skipped.append(reason)
+        if REQUIRED:
+            report.outcome, report.longrepr = "failed", f"skipped although EXOFLOW_RING2=required: {reason}"
+    box = getattr(item, "funcargs", {}).get("fs")
+    if report.failed and box is not None:
+        report.sections.append((f"FreeSWITCH log ({box.log})", "\n".join(box.log_lines()[-60:])))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason in sorted(set(_skipped)):
+        terminalreporter.write_line(reason.removeprefix("Skipped: "), red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def switches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Box, Exchange]]:
+    """The box and the exchange, running."""
+    binary = find_freeswitch()
+    if binary is None:
+        pytest.skip(NOT_RUN)
+    folder = tmp_path_factory.mktemp("ring2")
+    exchange = Exchange(binary, folder / "exchange")
+    box = Box(binary, folder / "box", exchange_sip_port=exchange.sip_port)
+    try:
+        exchange.start()
+        box.start()
+        exchange.wait_ready()
+        box.wait_ready()
+        box.listen()
+        exchange.listen(box.sip_port)
+        yield box, exchange
+    finally:
+        gevent.joinall([gevent.spawn(box.stop), gevent.spawn(exchange.stop)])
+
+
+@pytest.fixture
+def exchange(switches: tuple[Box, Exchange]) -> Iterator[Exchange]:
+    """The public network, without calls and agents at the start of each test."""
+    yield switches[1]
+    switches[1].reset()
+
+
+@pytest.fixture
+def fs(switches: tuple[Box, Exchange], exchange: Exchange) -> Iterator[Box]:
+    """The FreeSWITCH that serves exoflow: where its app must listen, its event socket, recordings and CDRs."""
+    box = switches[0]
+    yield box
+    exchange.reset()
+    box.settle()
