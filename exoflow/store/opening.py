@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from exoflow.errors import StoreError
@@ -61,10 +61,12 @@ class Reader:
         self._connection = connection
 
     def read(self, fn: Callable[[Connection], T]) -> T:
-        """What `fn` reads, all of one moment."""
-        self._connection.exec_driver_sql("BEGIN")
+        """What `fn` reads, all of one moment. Raises StoreError if the file cannot be read."""
         try:
+            self._connection.exec_driver_sql("BEGIN")
             return fn(self._connection)
+        except DBAPIError as error:
+            raise StoreError(f"{self.path}: cannot be read ({error.orig}); are file and folder this user's?") from error
         finally:
             self._connection.rollback()
 

@@ -305,7 +305,7 @@ def test_a_reader_beside_the_writer_sees_what_is_committed_and_cannot_write(stor
     reader = open_reader(url)
     store.write(add("a"))
     assert reader.read(lambda c: c.execute(select(tables.calls.c.id)).scalars().all()) == ["a"]
-    with pytest.raises(Exception, match="readonly"):
+    with pytest.raises(StoreError, match="readonly"):
         reader.read(add("b"))
     reader.close()
 
