@@ -1,0 +1,711 @@
+"""The HTTP client against real servers that misbehave: its deadline, its reasons, its reach, its connections."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket as plain_socket
+import time
+import traceback
+
+import gevent
+import pytest
+from gevent import socket
+from gevent.monkey import get_original
+from gevent.pool import Group
+from support.certificates import Authority, authority, self_signed
+from support.http_server import RawServer, answer, sends
+
+from exoflow.crm.addresses import networks, why_refused
+from exoflow.crm.http import MAX_BODY_BYTES, Answer, CrmClient, CrmFailure, with_params
+from exoflow.crm.resolver import Resolver
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+PRECISION = 0.1  # seconds around the deadline
+
+
+@pytest.fixture
+def client():
+    made = CrmClient()
+    yield made
+    made.close()
+
+
+def here(*names: str) -> Resolver:
+    """Knows these names, at 127.0.0.1."""
+    known = {name: [(socket.AF_INET, "127.0.0.1")] for name in names}
+    return Resolver(lambda host, port: [(family, (ip, port)) for family, ip in known[host]])
+
+
+def failure(client: CrmClient, url: str, *, deadline: float = 2.0, allow: tuple[str, ...] = LOOPBACK, **more) -> CrmFailure:
+    with pytest.raises(CrmFailure) as caught:
+        client.get(url, deadline=deadline, allow_private=allow, **more)
+    return caught.value
+
+
+def asked(client: CrmClient, server: RawServer, **more) -> Answer:
+    return client.get(server.url, deadline=2.0, allow_private=LOOPBACK, **more)
+
+
+# --- what goes out ------------------------------------------------------------------------------
+
+
+def test_parameters_follow_the_urls_own_query_and_nothing_packed_is_asked_for(client):
+    with RawServer(sends(answer(b"ok"))) as server:
+        client.get(
+            server.url + "?key=K%2f1&b",
+            [("Created", "Mon, 05 Jan 2026 10:00:01"), ("digits", '"89"'), ("Legs[0][Number]", "09999999903")],
+            deadline=2,
+            allow_private=LOOPBACK,
+        )
+    line, *head = server.requests[0].decode().split("\r\n")
+    assert line == (
+        "GET /crm?key=K%2F1&b&Created=Mon%2C+05+Jan+2026+10%3A00%3A01&digits=%2289%22"
+        "&Legs%5B0%5D%5BNumber%5D=09999999903 HTTP/1.1"
+    )
+    assert "Accept-Encoding: identity" in head
+    assert not any(one.lower().startswith(("cookie", "authorization")) for one in head)
+
+
+def test_a_post_carries_body_headers_and_the_urls_query(client):
+    with RawServer(sends(answer(b""))) as server:
+        got = client.post(
+            server.url + "?key=K",
+            b'{"type":"call.ended"}',
+            deadline=2,
+            allow_private=LOOPBACK,
+            headers={"webhook-id": "m1", "Content-Type": "application/json"},
+        )
+    request = server.requests[0].decode()
+    assert request.startswith("POST /crm?key=K HTTP/1.1\r\n")
+    assert "\r\nwebhook-id: m1\r\n" in request
+    assert request.endswith('\r\n\r\n{"type":"call.ended"}')
+    assert (got.status, got.body) == (200, b"")
+
+
+def test_userinfo_of_the_url_becomes_basic_authorization(client):
+    with RawServer(sends(answer(b"ok"))) as server:
+        got = client.get(server.url.replace("//", "//u:pw12@"), deadline=2, allow_private=LOOPBACK)
+    assert b"\r\nAuthorization: Basic dTpwdzEy\r\n" in server.requests[0]
+    assert got.url == server.url.replace("//", "//***@")
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("http://h/p", "http://h/p?a=1"),
+        ("http://h/p?", "http://h/p?a=1"),
+        ("http://h/p?k=v", "http://h/p?k=v&a=1"),
+        ("http://h/p?k=v&", "http://h/p?k=v&a=1"),
+        ("http://h/p?k=v#top", "http://h/p?k=v&a=1"),
+    ],
+)
+def test_the_place_of_parameters(url, whole):
+    assert with_params(url, [("a", "1")]) == whole
+    assert with_params(url, []) == url.removesuffix("#top")
+
+
+def test_what_an_answer_shows(client):
+    with RawServer(sends(answer(b'{"you":"sent K-secret","api_token":"T-secret"}\x1b[2J', more=b"X-Thing: 1\r\n"))) as server:
+        got = client.get(server.url + "?key=K-secret&own=mine", deadline=2, allow_private=LOOPBACK, mask=["own"])
+    assert got.url == server.url + "?key=***&own=***"
+    assert got.headers["x-thing"] == got.headers["X-THING"] == "1"
+    assert got.body.startswith(b'{"you":"sent K-secret"')
+    assert got.excerpt == '{"you":"sent ***","api_token":"***"}\\x1b[2J'
+
+
+# --- any status is an answer, redirects are not followed ------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["200 OK", "302 Found", "404 Not Found", "410 Gone", "500 Oops", "204 No Content"])
+def test_any_status_is_an_answer(client, status):
+    with RawServer(sends(answer(b"" if "204" in status else b"text", status=status))) as server:
+        assert asked(client, server).status == int(status[:3])
+
+
+def test_a_redirect_is_an_answer_and_nobody_goes_there(client):
+    with RawServer(sends(answer(b"there"))) as there:
+        moved = answer(b"moved", status="302 Found", more=f"Location: {there.url}\r\n".encode())
+        with RawServer(sends(moved)) as server:
+            got = asked(client, server)
+    assert (got.status, got.body) == (302, b"moved")
+    assert len(server.requests) == 1
+    assert there.connections == 0
+
+
+def test_cookies_are_not_kept(client):
+    with RawServer(sends(answer(b"", more=b"Set-Cookie: session=1; Path=/\r\n"))) as server:
+        asked(client, server)
+        asked(client, server)
+    assert b"cookie" not in server.requests[1].lower()
+
+
+# --- the deadline ---------------------------------------------------------------------------------
+
+
+def _drip(data: bytes, first: bytes = b""):
+    def script(sock, request):
+        sock.sendall(first)
+        for byte in data:
+            gevent.sleep(0.02)
+            sock.sendall(bytes([byte]))
+        return False
+
+    return script
+
+
+def _silent(sock, request):
+    gevent.sleep(30)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (_silent, "no answer came"),
+        (_drip(b"H" * 500), "no answer came"),
+        (_drip(b"X-Slow: 1\r\n" * 100, b"HTTP/1.1 200 OK\r\n"), "no answer came"),
+        (_drip(b"0" * 500, b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"), "status 200 came, but not the whole answer"),
+        (_drip(b"1\r\n0\r\n" * 99, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), "not the whole answer"),
+        (_drip(b"0" * 500, b"HTTP/1.1 200 OK\r\n\r\n"), "not the whole answer"),
+    ],
+    ids=["silent", "status-line", "headers", "body", "chunks", "until-close"],
+)
+def test_a_slow_server_is_cut_at_the_deadline(client, script, told):
+    with RawServer(script) as server:
+        begun = time.monotonic()
+        got = failure(client, server.url, deadline=0.3)
+        took = time.monotonic() - begun
+    assert got.reason == "timeout"
+    assert abs(took - 0.3) < PRECISION
+    assert abs(got.ms - 300) < PRECISION * 1000
+    assert told in str(got)
+
+
+def test_a_server_that_never_accepts_is_cut_at_the_deadline(client):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:  # the accept queue is full: further SYNs are dropped
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        begun = time.monotonic()
+        got = failure(client, f"http://127.0.0.1:{address[1]}/", deadline=0.3)
+        assert got.reason == "timeout"
+        assert abs(time.monotonic() - begun - 0.3) < PRECISION
+        assert "connect" in got.detail
+        for filler in fillers:
+            filler.close()
+
+
+def test_a_handshake_that_never_ends_is_cut_at_the_deadline(client):
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener:
+        begun = time.monotonic()
+        got = failure(client, f"https://127.0.0.1:{listener.getsockname()[1]}/", deadline=0.3)
+    assert got.reason == "timeout"
+    assert "TLS handshake" in got.detail
+    assert abs(time.monotonic() - begun - 0.3) < PRECISION
+
+
+def test_somebody_elses_timeout_passes_through(client):
+    with RawServer(_silent) as server, pytest.raises(gevent.Timeout) as caught, gevent.Timeout(0.05) as outer:
+        asked(client, server)
+    assert caught.value is outer
+
+
+def test_a_killed_request_leaves_nothing_behind(client):
+    with RawServer(_silent) as server:
+        before = len(os.listdir("/proc/self/fd"))
+        asking = gevent.spawn(asked, client, server)
+        while not server.requests:
+            gevent.sleep(0.005)
+        asking.kill()
+        gevent.sleep(0.02)
+    assert asking.dead
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+# --- names ------------------------------------------------------------------------------------------
+
+
+def _hang(seconds: float = 1.5) -> None:
+    """Blocks the thread, as getaddrinfo does while a name server is away."""
+    get_original("time", "sleep")(seconds)
+
+
+def test_hanging_look_ups_hold_only_their_own_callers():
+    def lookup(host: str, port: int):
+        if host != "crm.example":
+            _hang()
+        return [(socket.AF_INET, ("127.0.0.1", port))]
+
+    client = CrmClient(resolver=Resolver(lookup))
+    with RawServer(sends(answer(b"ok"))) as server:
+        # more than gevent's resolver has threads
+        hanging = [gevent.spawn(failure, client, f"http://h{i}.example/", deadline=0.3) for i in range(15)]
+        gevent.sleep(0.05)
+        begun = time.monotonic()
+        got = client.get(f"http://crm.example:{server.port}/", deadline=2, allow_private=LOOPBACK)
+        assert got.status == 200
+        assert time.monotonic() - begun < 0.2
+        gevent.joinall(hanging, raise_error=True)
+        assert abs(time.monotonic() - begun - 0.25) < PRECISION
+    for one in hanging:
+        assert one.value.reason == "timeout"
+        assert "looking up the name" in one.value.detail
+
+
+def test_a_host_is_looked_up_once_for_all_who_wait_and_kept():
+    asked_for = []
+
+    def lookup(host: str, port: int):
+        asked_for.append(host)
+        _hang(0.05)
+        return [(socket.AF_INET, ("127.0.0.1", port))]
+
+    resolver = Resolver(lookup)
+    group = Group()
+    found = group.map(lambda _: resolver.resolve("crm.example", 80), range(20))
+    assert found == [[(socket.AF_INET, ("127.0.0.1", 80))]] * 20
+    resolver.resolve("CRM.example.", 80)
+    assert asked_for == ["crm.example"]
+
+
+def test_the_last_good_answer_serves_while_the_name_server_is_away():
+    answers = iter([[(socket.AF_INET, ("127.0.0.1", 80))], OSError(), None])
+
+    def lookup(host: str, port: int):
+        result = next(answers)
+        if result is None:
+            _hang(3)
+        if isinstance(result, OSError):
+            raise result
+        return result
+
+    resolver = Resolver(lookup, ttl=0)
+    first = resolver.resolve("crm.example", 80)
+    assert resolver.resolve("crm.example", 80) == first  # a failing look-up
+    begun = time.monotonic()
+    assert resolver.resolve("crm.example", 80) == first  # a hanging one
+    assert time.monotonic() - begun < 1.2
+
+
+def test_a_failed_look_up_is_tried_again_by_the_next():
+    answers = iter([plain_socket.gaierror(-2, "Name or service not known"), [(socket.AF_INET, ("127.0.0.1", 80))]])
+
+    def lookup(host: str, port: int):
+        result = next(answers)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    client = CrmClient(resolver=Resolver(lookup))
+    got = failure(client, "http://crm.example:1/")
+    assert got.reason == "dns"
+    assert "crm.example" in got.detail
+    assert "Name or service not known" in got.detail
+    assert failure(client, "http://crm.example:1/").reason == "refused"
+
+
+def test_the_next_address_is_tried_when_the_first_is_dead():
+    with RawServer(sends(answer(b"ok"))) as server:
+
+        def lookup(host: str, port: int):
+            return [(socket.AF_INET6, ("::1", 1)), (socket.AF_INET, ("127.0.0.1", server.port))]
+
+        got = CrmClient(resolver=Resolver(lookup)).get(f"http://crm.example:{server.port}/", deadline=2, allow_private=LOOPBACK)
+    assert got.status == 200
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", f"{'a' * 70}.example", "-"])
+def test_names_that_cannot_be(client, host):
+    assert failure(client, f"http://{host}/").reason in ("dns", "url")
+
+
+# --- the peer ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.9.9.9",
+        "::1",
+        "0.0.0.0",
+        "::",
+        "10.0.0.1",
+        "172.16.5.5",
+        "192.168.1.1",
+        "169.254.169.254",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fc00::1",
+        "fd12::1",
+        "100.64.0.1",
+        "100.127.255.255",
+        "224.0.0.1",
+        "239.1.1.1",
+        "ff02::1",
+        "ff0e::1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::808:808",
+        "64:ff9b:1::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "::ffff:169.254.169.254",
+        "::127.0.0.1",
+        "2002:7f00:1::",
+        "2001:0:7f00:1::",
+        "240.0.0.1",
+        "255.255.255.255",
+        "192.0.2.1",
+        "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "192.88.99.1",
+        "2001:db8::1",
+        "4000::1",
+    ],
+)
+def test_addresses_no_crm_lives_at(address):
+    assert why_refused(address) is not None
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2600::1", "2a00:1450:4001::200e", "::ffff:8.8.8.8"])
+def test_public_addresses(address):
+    assert why_refused(address) is None
+
+
+def test_an_allowed_network_is_that_network_and_no_other():
+    allowed = networks(["10.1.0.0/16", "fd00:1::/32"])
+    assert why_refused("10.1.2.3", allowed) is None
+    assert why_refused("::ffff:10.1.2.3", allowed) is None
+    assert why_refused("fd00:1::5", allowed) is None
+    assert why_refused("10.2.0.1", allowed) is not None
+    assert why_refused("127.0.0.1", allowed) is not None
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "0", "[::ffff:127.0.0.1]", "localhost"]
+)
+def test_every_way_to_write_loopback_is_refused_without_a_connection(client, host):
+    with RawServer(sends(answer(b"inside"))) as server:
+        got = failure(client, f"http://{host}:{server.port}/", allow=("10.0.0.0/8",))
+        gevent.sleep(0.01)
+        assert server.connections == 0
+    assert got.reason == "address"
+    assert "crm.allow_private" in str(got)
+
+
+def test_the_peer_itself_is_checked_before_any_byte(client):
+    # 0.0.0.0 connects to 127.0.0.1: what was looked up is allowed, whom we reached is not
+    with RawServer(sends(answer(b"inside"))) as server:
+        got = failure(client, f"http://0.0.0.0:{server.port}/", allow=("0.0.0.0/32",))
+        gevent.sleep(0.01)
+        assert server.requests == []
+    assert got.reason == "address"
+    assert "127.0.0.1" in got.detail
+
+
+def test_a_name_that_leads_inside_is_refused():
+    client = CrmClient(resolver=here("crm.example"))
+    with RawServer(sends(answer(b"inside"))) as server:
+        got = failure(client, f"http://crm.example:{server.port}/", allow=())
+        assert server.connections == 0
+    assert "crm.example leads to 127.0.0.1, a loopback address" in got.detail
+
+
+def test_one_accounts_kept_connection_is_not_lent_to_another(client):
+    with RawServer(sends(answer(b"inside"))) as server:
+        asked(client, server)
+        assert failure(client, server.url, allow=()).reason == "address"
+        assert len(server.requests) == 1
+
+
+def test_allow_private_that_is_no_network_is_told(client):
+    got = failure(client, "http://127.0.0.1/", allow=("10.1.0.0/99",))
+    assert got.reason == "address"
+    assert "allow_private" in got.detail
+
+
+# --- failures, each with its reason -----------------------------------------------------------------
+
+
+def test_nobody_listens(client):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        got = failure(client, f"http://127.0.0.1:{unused.getsockname()[1]}/")
+    assert got.reason == "refused"
+    assert "is the CRM running" in str(got)
+
+
+def _resets(sock, request):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    return False
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        (sends(b"", keep=False), None),
+        (_resets, None),
+        (sends(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", keep=False), 200),
+        (sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", keep=False), 200),
+    ],
+    ids=["eof", "rst", "half-body", "half-chunk"],
+)
+def test_a_server_that_drops_the_request(client, script, status):
+    with RawServer(script) as server:
+        got = failure(client, server.url)
+    assert (got.reason, got.status) == ("reset", status)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"220 mail.example ESMTP\r\n",
+        b"\x00\xff" * 50 + b"\r\n\r\n",
+        b"HTTP/1.1 2x0 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101,
+    ],
+)
+def test_what_is_not_http(client, data):
+    with RawServer(sends(data, keep=False)) as server:
+        assert failure(client, server.url).reason == "body"
+
+
+def test_a_body_of_64_kib_is_read_and_one_byte_more_refused(client):
+    with RawServer(sends(answer(b"x" * MAX_BODY_BYTES))) as server:
+        assert len(asked(client, server).body) == MAX_BODY_BYTES
+    with RawServer(sends(answer(b"x" * (MAX_BODY_BYTES + 1)))) as server:
+        got = failure(client, server.url)
+    assert (got.reason, got.status) == ("body", 200)
+
+
+def _floods(first: bytes, again: bytes, sent: list[int]):
+    def script(sock, request):
+        sock.sendall(first)
+        for _ in range(160):
+            sock.sendall(again)
+            sent.append(len(again))
+        return False
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10485760\r\n\r\n", b"x" * 65536),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 10000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x" * 65536),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x" * 65536),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2600),
+    ],
+    ids=["10-MB", "chunks", "tiny-chunks", "chunk-size", "header", "100-continue"],
+)
+def test_a_flood_is_refused_early(client, first, again):
+    sent: list[int] = []
+    with RawServer(_floods(first, again, sent)) as server:
+        got = failure(client, server.url)
+    assert got.reason == "body"
+    assert got.ms < 1000
+    assert sum(sent) < 8_000_000  # what fits into the sockets' buffers
+
+
+@pytest.mark.parametrize("status", ["200 OK", "302 Found"])
+def test_a_packed_answer_is_refused_unread(client, status):
+    bomb = gzip.compress(bytes(20_000_000))
+    more = b"Content-Encoding: gzip\r\nLocation: /there\r\n"
+    with RawServer(sends(answer(bomb, status=status, more=more))) as server:
+        begun = time.process_time()
+        got = failure(client, server.url)
+        assert time.process_time() - begun < 0.1
+    assert got.reason == "body"
+    assert "gzip" in got.detail
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "crm", "/crm", "ftp://h/", "file:///etc/passwd", "http://", "http:///p", "http://h:x/", "http://h:99999/",
+     "http://h/a b", "http://h/\r\nX: 1", "http://h\n/", "http://[::1/", "http://h:0/", "gopher://h", "http://h/" + "a" * 9000],
+)  # fmt: skip
+def test_urls_that_cannot_be_asked(client, url):
+    assert failure(client, url).reason == "url"
+
+
+def test_a_failure_never_carries_the_urls_secrets(client):
+    with RawServer(sends(b"", keep=False)) as server:
+        for url in (
+            f"http://user:PASSWORD@127.0.0.1:{server.port}/?token=TOKEN&x=1",
+            "http://user:PASSWORD@127.0.0.1:1/?token=TOKEN",
+            "http://user:PASSWORD@no-such.invalid/?token=TOKEN",
+        ):
+            got = failure(client, url, mask=())
+            told = "".join(traceback.format_exception(got)) + repr(got.__dict__)
+            assert "PASSWORD" not in told
+            assert "TOKEN" not in told
+            assert got.__cause__ is None
+            assert got.__context__ is None
+
+
+# --- TLS --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory) -> Authority:
+    return authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def trusting(ca):
+    made = CrmClient(ca_file=ca.file, resolver=here("crm.example", "other.example"))
+    yield made
+    made.close()
+
+
+def test_a_good_certificate_and_a_kept_tls_connection(trusting, ca):
+    with RawServer(sends(answer(b"ok")), tls=ca.server("crm.example")) as server:
+        for _ in range(3):
+            got = trusting.get(f"https://crm.example:{server.port}/", deadline=2, allow_private=LOOPBACK)
+            assert got.body == b"ok"
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda ca, folder: ca.server("crm.example", end="20210101000000Z"), "certificate has expired"),
+        (lambda ca, folder: ca.server("other.example"), "mismatch"),
+        (lambda ca, folder: self_signed(folder, "crm.example"), "self-signed certificate"),
+    ],
+    ids=["expired", "wrong-name", "self-signed"],
+)
+def test_a_bad_certificate_is_refused_before_any_byte(trusting, ca, tmp_path, make, told):
+    with RawServer(sends(answer(b"ok")), tls=make(ca, tmp_path)) as server:
+        got = failure(trusting, f"https://crm.example:{server.port}/?key=K")
+        assert server.requests == []
+    assert got.reason == "tls"
+    assert told in got.detail
+    assert "certificate" in str(got)
+
+
+def test_an_unknown_authority_is_refused(client, ca):
+    with RawServer(sends(answer(b"ok")), tls=ca.server("localhost")) as server:
+        got = failure(client, f"https://localhost:{server.port}/")
+    assert got.reason == "tls"
+
+
+def test_no_tls_at_a_tls_url(client):
+    with RawServer(sends(b"")) as server:
+        assert failure(client, f"https://127.0.0.1:{server.port}/", deadline=0.2).reason == "timeout"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def talk_plainly():
+            sock, _ = listener.accept()
+            with sock:
+                sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                sock.recv(1000)
+
+        gevent.spawn(talk_plainly)
+        got = failure(client, f"https://127.0.0.1:{listener.getsockname()[1]}/")
+    assert got.reason == "tls"
+    assert "handshake" in got.detail
+
+
+def test_a_handshake_that_is_dropped(client):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        gevent.spawn(lambda: listener.accept()[0].close())
+        got = failure(client, f"https://127.0.0.1:{listener.getsockname()[1]}/")
+    assert got.reason == "tls"
+
+
+# --- kept connections -------------------------------------------------------------------------------
+
+
+def test_connections_are_kept_and_used_again(client):
+    with RawServer(sends(answer(b"ok"))) as server:
+        for _ in range(20):
+            asked(client, server)
+        assert (server.connections, len(server.requests)) == (1, 20)
+
+
+def test_a_hundred_at_once_and_then_again_open_a_hundred_connections(client):
+    def slow(sock, request):
+        gevent.sleep(0.05)
+        sock.sendall(answer(b"ok"))
+        return True
+
+    with RawServer(slow) as server:
+        for _ in range(3):
+            jobs = [gevent.spawn(asked, client, server) for _ in range(100)]
+            gevent.joinall(jobs, raise_error=True)
+        assert len(server.requests) == 300
+        assert server.connections == 100
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+def test_a_server_that_closes_after_each_answer(client, more):
+    with RawServer(sends(answer(b"ok", more=more), keep=False)) as server:
+        for _ in range(20):
+            assert asked(client, server).status == 200
+        assert len(server.requests) == 20
+
+
+def test_a_kept_connection_closed_in_the_moment_of_its_use_is_replaced_once(client):
+    answered: list[bytes] = []
+
+    def closes_on_the_second(sock, request):
+        if not answered:
+            answered.append(request)
+            sock.sendall(answer(b"ok"))
+            return True
+        answered.append(request)
+        if len(answered) == 2:
+            return False  # read, then closed without an answer
+        sock.sendall(answer(b"again"))
+        return True
+
+    with RawServer(closes_on_the_second) as server:
+        assert asked(client, server).body == b"ok"
+        assert asked(client, server).body == b"again"
+        assert server.connections == 2
+        assert answered[1] == answered[2]
+
+
+def test_a_new_connection_that_is_closed_is_not_tried_again(client):
+    with RawServer(sends(b"", keep=False)) as server:
+        failure(client, server.url)
+        assert server.connections == 1
+
+
+def test_failures_leak_no_connection(client):
+    with (
+        RawServer(sends(answer(b"x" * 70000))) as big,
+        RawServer(sends(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")) as slow,
+    ):
+        failure(client, big.url)
+        failure(client, slow.url, deadline=0.02)
+        gevent.sleep(0.02)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(10):
+            failure(client, big.url)
+            failure(client, slow.url, deadline=0.02)
+            failure(client, "http://127.0.0.1:1/")
+        gevent.sleep(0.02)
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_close_closes_the_kept_connections():
+    client = CrmClient()
+    with RawServer(sends(answer(b"ok"))) as server:
+        before = len(os.listdir("/proc/self/fd"))
+        asked(client, server)
+        client.close()
+        gevent.sleep(0.02)
+        assert len(os.listdir("/proc/self/fd")) <= before
