@@ -1,0 +1,91 @@
+"""How an agent's telephone behaves when the embedded switch rings it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class AgentScript:
+    """One telephone's behaviour; times in seconds of switch time, each from the event before it.
+
+    `cause` set: the network releases the leg with it after `alert_after` (and `answer_after`, if it rang before).
+    """
+
+    alert_after: float | None = 0.3  # SETUP to ALERTING (PDD); None: never alerts
+    announcement_after: float | None = None  # SETUP to in-band announcement (PROGRESS with audio)
+    answer_after: float | None = 2.0  # ALERTING to CONNECT; None: rings on
+    talk_seconds: float | None = 10.0  # CONNECT to the agent hanging up; None: waits for the caller to
+    cause: str = ""  # released by the network with this instead of answering
+    no_channel: bool = False  # our own trunk has no free channel: 34 without a leg
+    name: str = ""
+
+    @classmethod
+    def answers(cls, after: float = 2.0, talks: float | None = 10.0, *, name: str = "") -> AgentScript:
+        return cls(answer_after=after, talk_seconds=talks, name=name)
+
+    @classmethod
+    def busy(cls) -> AgentScript:
+        return cls(alert_after=None, answer_after=None, cause="USER_BUSY")
+
+    @classmethod
+    def rejects(cls, after: float = 3.0) -> AgentScript:
+        """Rings, and the agent presses the red button."""
+        return cls(answer_after=after, cause="CALL_REJECTED")
+
+    @classmethod
+    def silent(cls) -> AgentScript:
+        """Rings until we give up."""
+        return cls(answer_after=None)
+
+    @classmethod
+    def slow(cls, alert_after: float = 7.0, answer_after: float = 2.0, talks: float | None = 10.0) -> AgentScript:
+        """A mobile network that takes its time to ALERTING."""
+        return cls(alert_after=alert_after, answer_after=answer_after, talk_seconds=talks)
+
+    @classmethod
+    def announcement(cls) -> AgentScript:
+        """`The number you are calling is switched off`: audio without ALERTING, then nothing."""
+        return cls(alert_after=None, announcement_after=1.5, answer_after=None)
+
+    @classmethod
+    def unreachable(cls) -> AgentScript:
+        return cls(alert_after=None, answer_after=None, cause="SUBSCRIBER_ABSENT")
+
+    @classmethod
+    def released(cls, cause: str) -> AgentScript:
+        """The network releases the leg with any other cause."""
+        return cls(alert_after=None, answer_after=None, cause=cause)
+
+    @classmethod
+    def without_channel(cls) -> AgentScript:
+        return cls(no_channel=True)
+
+    def called(self, name: str) -> AgentScript:
+        return replace(self, name=name)
+
+
+Scripts = Mapping[str, AgentScript | Sequence[AgentScript]]
+
+RELEASE_SECONDS = 0.5  # SETUP to a release of the network when the script names no other time
+
+
+class AgentBook:
+    """Scripts by the end of the number that is dialled. A sequence is used one a call, its last one from then on."""
+
+    def __init__(self, scripts: Scripts, default: AgentScript) -> None:
+        self.scripts, self.default = dict(scripts), default
+        self._used: dict[str, int] = {}
+
+    def script(self, digits: str) -> AgentScript:
+        tails = [tail for tail in self.scripts if digits.endswith(tail.lstrip("+").removeprefix("91") or tail)]
+        if not tails:
+            return self.default
+        tail = max(tails, key=len)
+        found = self.scripts[tail]
+        if isinstance(found, AgentScript):
+            return found
+        at = self._used.get(tail, 0)
+        self._used[tail] = at + 1
+        return found[min(at, len(found) - 1)]

@@ -1,0 +1,147 @@
+"""Applications of call control, variables and schedules (mod_dptools.c)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from exoflow.sim.apps import application
+from exoflow.sim.causes import cause_name
+from exoflow.sim.expand import expand
+
+if TYPE_CHECKING:
+    from exoflow.sim.session import Session
+
+
+@application("answer")
+def answer(session: Session, argument: str) -> None:
+    session.channel.answer()
+
+
+@application("pre_answer")
+def pre_answer(session: Session, argument: str) -> None:
+    session.channel.early_media()
+
+
+@application("ring_ready")
+def ring_ready(session: Session, argument: str) -> None:
+    session.channel.ring()
+    session.phone.is_ringing()
+
+
+@application("hangup")
+def hangup(session: Session, argument: str) -> None:
+    session.channel.hangup(cause_name(argument))
+
+
+@application("sleep")
+def sleep(session: Session, argument: str) -> None:
+    """Milliseconds. Keys pressed meanwhile are lost, as on FreeSWITCH 1.10.12."""
+    session.wait(_number(argument) / 1000)
+    session.digits.clear()
+
+
+@application("flush_dtmf")
+def flush_dtmf(session: Session, argument: str) -> None:
+    session.digits.clear()
+
+
+@application("park")
+def park(session: Session, argument: str) -> None:
+    session.park()
+
+
+@application("log")
+def log(session: Session, argument: str) -> None:
+    session.switch.log(argument)
+
+
+@application("set")
+def set_(session: Session, argument: str) -> None:
+    """`name=value`. The value is expanded a second time here (mod_dptools.c:1668)."""
+    _set(session, argument)
+
+
+@application("export")
+def export(session: Session, argument: str) -> None:
+    _set(session, argument.removeprefix("nolocal:"))
+
+
+@application("unset")
+def unset(session: Session, argument: str) -> None:
+    session.channel.set(argument.strip(), None)
+
+
+@application("multiset")
+def multiset(session: Session, argument: str) -> None:
+    """`^^;a=1;b=two words`, or `a=1 b=2`."""
+    pairs = argument[3:].split(argument[2]) if argument.startswith("^^") and len(argument) > 2 else argument.split(" ")
+    for pair in pairs:
+        _set(session, pair)
+
+
+def _set(session: Session, pair: str) -> None:
+    name, equals, value = pair.partition("=")
+    if not name:
+        return
+    if name == "socket_resume" and value == "true":
+        session.switch.complain("resume", "socket_resume drops a talking agent when the app ends", session)
+    value = expand(session, value)
+    session.channel.set(name, value if equals and value and value != "_undef_" else None)
+
+
+@application("sched_cancel")
+def sched_cancel(session: Session, argument: str) -> None:
+    """All scheduled tasks of this call: the guard, and a talk limit on this leg too."""
+    session.cancel_scheduled()
+
+
+@application("sched_transfer")
+def sched_transfer(session: Session, argument: str) -> None:
+    """`+N extension …`. Judges the app, so it runs on the wall clock at every speed of the switch."""
+    words = argument.split()
+    if len(words) < 2:
+        return
+    session.schedule(max(0.0, _number(words[0])), lambda: session.transfer(words[1]))
+
+
+@application("sched_hangup")
+def sched_hangup(session: Session, argument: str) -> None:
+    """`+N cause`: limits a talk, so it runs in switch time."""
+    words = argument.split()
+    if words:
+        cause = words[1] if len(words) > 1 else "ALLOTTED_TIMEOUT"
+        wall = session.switch.clock.wall(_number(words[0]))
+        session.schedule(wall, lambda: session.channel.hangup(cause_name(cause)))
+
+
+@application("transfer")
+def transfer(session: Session, argument: str) -> None:
+    if argument:
+        session.transfer(argument.split()[0])
+
+
+@application("limit")
+def limit(session: Session, argument: str) -> None:
+    """`backend realm id max !CAUSE`: counts this call while it lives and refuses it above the maximum."""
+    words = argument.split()
+    key, most = f"{words[1]}_{words[2]}", int(_number(words[3])) if len(words) > 3 else -1
+    counts, channel = session.switch.limits, session.channel
+    if channel.variables.get("limit_key") != key:  # a transfer keeps the count (limit_ignore_transfer)
+        counts[key] = counts.get(key, 0) + 1
+        channel.set("limit_key", key)
+        channel.before_report.append(lambda: _release(counts, key))
+    for name, value in (("limit_usage", counts[key]), (f"limit_usage_{key}", counts[key])):
+        channel.set(name, str(value))
+    if 0 <= most < counts[key]:
+        channel.set("exo_refused", "limit")
+        channel.hangup(cause_name(words[4].lstrip("!") if len(words) > 4 else "USER_BUSY"))
+
+
+def _release(counts: dict[str, int], key: str) -> None:
+    counts[key] = max(0, counts.get(key, 0) - 1)
+
+
+def _number(text: str) -> float:
+    found = re.match(r"\s*\+?(-?\d+(\.\d+)?)", text)
+    return float(found[1]) if found else 0.0

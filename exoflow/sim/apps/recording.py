@@ -1,0 +1,169 @@
+"""Recordings: of a talk (record_session, switch_ivr_async.c) and of a message (record, switch_ivr_play_say.c:575).
+
+The files are true WAVs of the right length, channels and rate, and silent: nobody speaks in this switch.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exoflow.sim.apps import application
+from exoflow.sim.arguments import separate
+from exoflow.sim.frames import is_true
+
+if TYPE_CHECKING:
+    from exoflow.sim.session import Session
+
+RATE = 8000
+_HEADER = 44  # bytes of a WAV's header
+
+
+@dataclass
+class TalkRecording:
+    """A running record_session. With RECORD_BRIDGE_REQ only the time in a bridge counts."""
+
+    path: Path
+    channels: int
+    bridge_only: bool
+    since: float | None  # switch seconds when the part that runs now began
+    seconds: float = 0.0
+
+    def pause(self, now: float) -> None:
+        if self.since is not None:
+            self.seconds += now - self.since
+            self.since = None
+
+
+def _write_wav(path: Path, channels: int, seconds: float) -> int:
+    """A silent WAV of 16 bit at 8 kHz; sparse, so an hour costs no disk. Its size in bytes. Raises OSError."""
+    data = int(seconds * RATE) * channels * 2
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + data, b"WAVE", b"fmt ", 16, 1, channels, RATE, RATE * channels * 2, channels * 2,
+        16, b"data", data,
+    )  # fmt: skip
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(_HEADER + data)
+    return _HEADER + data
+
+
+@application("record_session", needs_media=True)
+def record_session(session: Session, argument: str) -> None:
+    """Starts to record into a file; the folder is made. If that fails FreeSWITCH says nothing, and neither does this."""
+    path = Path(separate(argument)[0] if argument else "")
+    variables = session.channel.variables
+    channels = 2 if is_true(variables.get("RECORD_STEREO")) else 1
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_wav(path, channels, 0)
+    except OSError as e:
+        session.switch.log(f"Error opening {path}: {e.strerror}")
+        return
+    bridge_only = is_true(variables.get("RECORD_BRIDGE_REQ"))
+    talking = session.channel.bridged_to is not None
+    now = session.switch.clock.elapsed()
+    recording = TalkRecording(path, channels, bridge_only, now if talking or not bridge_only else None)
+    session.recordings[str(path)] = recording
+    if len(session.recordings) == 1:
+        session.channel.before_report.append(lambda: _stop_all(session))
+    session.switch.bus.fire("RECORD_START", session.channel, tail=[("Record-File-Path", str(path))])
+
+
+@application("stop_record_session")
+def stop_record_session(session: Session, argument: str) -> None:
+    if argument.strip() == "all":
+        _stop_all(session)
+    elif recording := session.recordings.pop(argument.strip(), None):
+        _stop(session, recording)
+
+
+def talk_began(session: Session) -> None:
+    for recording in session.recordings.values():
+        if recording.since is None:
+            recording.since = session.switch.clock.elapsed()
+
+
+def talk_ended(session: Session) -> None:
+    for recording in session.recordings.values():
+        if recording.bridge_only:
+            recording.pause(session.switch.clock.elapsed())
+
+
+def _stop_all(session: Session) -> None:
+    while session.recordings:
+        _stop(session, session.recordings.popitem()[1])
+
+
+def _stop(session: Session, recording: TalkRecording) -> None:
+    recording.pause(session.switch.clock.elapsed())
+    try:
+        size = _write_wav(recording.path, recording.channels, recording.seconds)
+        cause = "success-silence" if session.channel.hung_up else "success-maxtime"
+    except OSError as e:
+        session.switch.log(f"Error writing {recording.path}: {e.strerror}")
+        size, cause = 0, "uri-failure"
+    _results(session, recording.seconds, size)
+    session.channel.set("record_completion_cause", cause)
+    tail = [("Record-File-Path", str(recording.path)), ("Record-Completion-Cause", cause)]
+    session.switch.bus.fire("RECORD_STOP", session.channel, tail=tail)
+
+
+def _results(session: Session, seconds: float, size: int) -> None:
+    for name, value in (
+        ("record_file_size", size),
+        ("record_samples", int(seconds * RATE)),
+        ("record_seconds", int(seconds)),
+        ("record_ms", int(seconds * 1000)),
+    ):
+        session.channel.set(name, str(value))
+
+
+@application("record", needs_media=True)
+def record(session: Session, argument: str) -> None:
+    """`path [limit s] [silence threshold] [silence s]`: ends at the limit, after silence, at `*`, or with the caller."""
+    words = separate(argument)
+    if not words:
+        return
+    path = Path(words[0])
+    limit = _number(words, 1)
+    silence = _number(words, 3)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_wav(path, 1, 0)
+    except OSError as e:
+        session.switch.log(f"Error opening {path}: {e.strerror}")
+        session.channel.hangup(
+            "DESTINATION_OUT_OF_ORDER"
+        )  # switch_ivr_record_file: a file that cannot be opened resets the call
+        return
+    session.channel.set("silence_hits_exhausted", "false")
+    session.switch.bus.fire("RECORD_START", session.channel, tail=[("Record-File-Path", str(path))])
+    speaks = session.phone.speaks()
+    length = min(speaks + silence if silence else float("inf"), limit or float("inf"))
+    began = session.switch.clock.elapsed()
+    terminators = session.channel.variables.get("playback_terminators", "*")
+
+    def star() -> bool:
+        while session.digits:
+            if session.digits.popleft() in terminators:
+                return True
+        return False
+
+    ending = session.wait(None if length == float("inf") else length, star)
+    seconds = min(session.switch.clock.elapsed() - began, length)
+    if ending == "time" and silence and (not limit or speaks + silence < limit):
+        session.channel.set("silence_hits_exhausted", "true")
+    try:
+        size = _write_wav(path, 1, seconds)
+    except OSError as e:
+        session.switch.log(f"Error writing {path}: {e.strerror}")
+        size = 0
+    _results(session, seconds, size)
+    session.switch.bus.fire("RECORD_STOP", session.channel, tail=[("Record-File-Path", str(path))])
+
+
+def _number(words: list[str], at: int) -> float:
+    return float(words[at]) if len(words) > at and words[at].isdigit() else 0.0

@@ -1,0 +1,246 @@
+"""B legs: a dial string taken apart, an agent's telephone rung on a channel of a trunk, and what becomes of it.
+
+Follows switch_ivr_originate.c as far as one `bridge` of one call needs it, and mod_freetdm.c for the dial string of a span.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent.event import Event
+
+from exoflow.sim.agents import RELEASE_SECONDS, AgentScript
+from exoflow.sim.arguments import split_outside, variables_of
+from exoflow.sim.causes import cause_name
+from exoflow.sim.channel import Channel
+from exoflow.sim.frames import is_true
+
+if TYPE_CHECKING:
+    from exoflow.sim.session import Session
+    from exoflow.sim.switch import EmbeddedSwitch
+    from exoflow.sim.trunk import Trunk
+
+DEFAULT_TIMEOUT = 60.0  # seconds, of call_timeout
+_DIGITS = re.compile(r"[0-9*#]{1,32}\Z")
+_SCHED_HANGUP = re.compile(r"sched_hangup[ :]+\+?(\d+)(?: +(\w+))?")
+
+
+@dataclass
+class Attempt:
+    """One number rung, for tests and demos."""
+
+    number: str
+    trunk: str
+    uuid: str
+    at: float  # switch seconds since its start
+    variables: dict[str, str]
+    cause: str = ""
+    answered: bool = False
+    had_leg: bool = True
+
+
+@dataclass
+class DialledLeg:
+    """One leg of a dial string, before anything is rung."""
+
+    endpoint: str
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+def legs_of(session: Session, dial_string: str) -> list[list[DialledLeg]]:
+    """Groups that are tried one after the other, each of legs that ring at once. All of it is dialled, as FreeSWITCH would."""
+    common, rest = variables_of(dial_string.strip())
+    groups = []
+    for enterprise in rest.split(":_:"):
+        more, enterprise = variables_of(enterprise.strip())
+        for sequential in split_outside(enterprise, "|"):
+            legs = []
+            for text in split_outside(sequential, ","):
+                own, endpoint = variables_of(text.strip())
+                legs.append(DialledLeg(endpoint.strip(), common | more | own))
+            groups.append(legs)
+    count = sum(len(group) for group in groups)
+    if count > 1:
+        session.switch.complain("second_leg", f"{count} legs in one dial string {dial_string[:160]!r}", session)
+    return groups
+
+
+class BLeg:
+    """One agent's telephone being rung: a channel with a life of its own in a greenlet."""
+
+    def __init__(self, session: Session, leg: DialledLeg) -> None:
+        self.session, self.leg, self.switch = session, leg, session.switch
+        self.script = AgentScript()
+        self.channel: Channel | None = None
+        self.cause = ""  # why it ended, also without a channel
+        self.changed = Event()
+        self._life: gevent.Greenlet | None = None
+        self.attempt: Attempt | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return self.leg.variables
+
+    def start(self) -> None:
+        """Takes a B-channel and sends SETUP; without a channel `cause` is set at once and there are no events."""
+        found = _endpoint(self.session, self.leg.endpoint)
+        if isinstance(found, str):
+            self.cause = found
+            return
+        trunk, hunt, digits, shape = found
+        if not _DIGITS.match(digits):
+            self.switch.complain("dialled_text", f"{digits[:80]!r} was dialled, which is not a number", self.session)
+        self.script = self.switch.agents.script(digits)
+        uuid = self.variables.get("origination_uuid", "")
+        slot = None if self.script.no_channel else trunk.take(hunt)
+        self.attempt = Attempt(digits, trunk.name, uuid, self.switch.clock.elapsed(), dict(self.variables))
+        self.switch.attempts.append(self.attempt)
+        self.session.phone.agent("dialled", self.script.name or digits)
+        if slot is None:
+            self.cause = self.attempt.cause = "NORMAL_CIRCUIT_CONGESTION"
+            self.attempt.had_leg = False
+            return
+        self.channel = self._channel(trunk, slot, digits, shape, uuid)
+        self.attempt.uuid = self.channel.uuid
+        self._life = gevent.spawn(self._live, self.channel)
+
+    def _channel(self, trunk: Trunk, slot: int, digits: str, shape: Callable[[int], str], uuid: str) -> Channel:
+        if uuid and uuid in self.switch.channels:
+            self.switch.complain("uuid_twice", f"origination_uuid {uuid} is in use", self.session)
+            uuid = ""
+        caller = self.variables.get("origination_caller_id_number") or self.session.channel.caller
+        channel = Channel(
+            self.switch,
+            "outbound",
+            shape(slot),
+            destination=digits,
+            caller=caller,
+            uuid=uuid or None,
+            trunk=trunk,
+            timeslot=slot,
+        )
+        channel.call_uuid = self.session.channel.uuid
+        channel.other, channel.other_type = self.session.channel, "originator"
+        for name, value in self.variables.items():
+            channel.set(name, value)
+        self.switch.register(channel)
+        return channel
+
+    def _live(self, channel: Channel) -> None:
+        """The telephone's script, ended early by a hangup from either side."""
+        script = self.script
+        self.switch.bus.fire("CHANNEL_CREATE", channel)
+        self.switch.bus.fire("CHANNEL_OUTGOING", channel)
+        channel.state = "CS_CONSUME_MEDIA"
+        self._tell()
+        for after, act in self._steps(script):
+            if not self._pause(channel, after):
+                break
+            act(channel)
+            self._tell()
+        while not channel.hung_up:
+            channel.wake.wait()
+            channel.wake.clear()
+        self._finish(channel)
+
+    def _steps(self, script: AgentScript) -> list[tuple[float, Callable[[Channel], None]]]:
+        """What happens, each so many seconds after the one before."""
+        steps: list[tuple[float, Callable[[Channel], None]]] = []
+        if script.announcement_after is not None:
+            steps.append((script.announcement_after, Channel.early_media))
+        if script.alert_after is not None:
+            steps.append((script.alert_after, self._alert))
+        if script.cause:
+            after = script.answer_after if script.answer_after is not None else RELEASE_SECONDS
+            steps.append((after, lambda channel: channel.hangup(cause_name(script.cause))))
+        elif script.answer_after is not None:
+            steps.append((script.answer_after, self._answer))
+            if script.talk_seconds is not None:
+                steps.append((script.talk_seconds, lambda channel: channel.hangup("NORMAL_CLEARING")))
+        return steps
+
+    def _alert(self, channel: Channel) -> None:
+        channel.ring()
+        self.session.phone.agent("rings", self.script.name or channel.destination)
+
+    def _answer(self, channel: Channel) -> None:
+        channel.answer()
+        assert self.attempt is not None
+        self.attempt.answered = True
+        if found := _SCHED_HANGUP.match(self.variables.get("execute_on_answer", "")):
+            wall = self.switch.clock.wall(float(found[1]))
+            gevent.spawn_later(wall, channel.hangup, cause_name(found[2] or "ALLOTTED_TIMEOUT"))
+
+    def _pause(self, channel: Channel, seconds: float) -> bool:
+        """True when the time passed, False when the leg was hung up before."""
+        with gevent.Timeout(self.switch.clock.wall(seconds), False):
+            while not channel.hung_up:
+                channel.wake.wait()
+                channel.wake.clear()
+        return not channel.hung_up
+
+    def _finish(self, channel: Channel) -> None:
+        self.cause = channel.cause
+        assert self.attempt is not None
+        self.attempt.cause = channel.cause
+        channel.report()
+        self._tell()
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self.session.channel.wake.set()
+
+    def end(self, cause: str) -> None:
+        """Hangs it up and waits until it has reported its end."""
+        if self.channel is None:
+            return
+        self.channel.hangup(cause)
+        if self._life is not None:
+            self._life.join()
+
+    # --- what originate looks at ---
+
+    @property
+    def over(self) -> bool:
+        return bool(self.cause)
+
+    def won(self) -> bool:
+        """Answered, or audio of the network when it is not ignored."""
+        if self.channel is None or self.channel.hung_up:
+            return False
+        early = self.channel.media and not is_true(self._ignoring())
+        return self.channel.answered or early
+
+    def _ignoring(self) -> str:
+        own = self.variables.get("ignore_early_media")
+        text = own if own is not None else self.session.channel.variables.get("ignore_early_media", "")
+        return "true" if text in ("ring_ready", "consume") else text
+
+    def alerting(self) -> bool:
+        return self.channel is not None and (self.channel.ringing or self.channel.media)
+
+
+def _endpoint(session: Session, text: str) -> tuple[Trunk, str, str, Callable[[int], str]] | str:
+    """Trunk, hunting, digits and the channel's name by timeslot; or the cause by which it fails without a leg."""
+    switch: EmbeddedSwitch = session.switch
+    kind, _, rest = text.partition("/")
+    if kind.lower() == "freetdm":
+        span, _, rest = rest.partition("/")
+        hunt, _, digits = rest.partition("/")
+        trunk = switch.trunk(span)
+        if trunk is None:
+            return "DESTINATION_OUT_OF_ORDER"  # unknown span: 27 without a leg
+        return trunk, hunt or "a", digits, lambda slot: f"FreeTDM/{trunk.span_id}:{slot}/{digits}"
+    if kind.lower() == "sofia" and rest.startswith("gateway/"):
+        _, gateway, digits = [*rest.split("/", 2), "", ""][:3]
+        trunk = switch.trunk(gateway)
+        if trunk is None:
+            return "NETWORK_OUT_OF_ORDER"  # Invalid Gateway (mod_sofia.c)
+        return trunk, "a", digits, lambda slot: f"sofia/exoflow/{digits}"
+    switch.complain("endpoint", f"{text[:120]!r} is neither a span nor a gateway of ours, and was dialled", session)
+    trunk = next(iter(switch.trunks.values()))
+    return trunk, "a", text.rsplit("/", 1)[-1], lambda slot: text

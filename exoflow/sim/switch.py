@@ -1,0 +1,244 @@
+"""The embedded switch: what exoflow sees of a FreeSWITCH with a PRI, without one. For trying flows and for tests.
+
+It is a client of the app's socket as FreeSWITCH's `socket` application is, and serves an event socket. It carries no audio, and
+it is never a reason to believe that a call works: the second ring of tests runs against a real FreeSWITCH.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import socket
+from gevent.event import Event
+from gevent.pool import Group
+from gevent.server import StreamServer
+
+from exoflow.sim.agents import AgentBook, AgentScript, Scripts
+from exoflow.sim.apps import basic, bridge, media, outbound, recording  # noqa: F401  (they register their applications)
+from exoflow.sim.bus import Bus
+from exoflow.sim.channel import Channel
+from exoflow.sim.clock import Clock
+from exoflow.sim.dialplan import Dialplan
+from exoflow.sim.listener import Listener
+from exoflow.sim.phone import Notice, Phone
+from exoflow.sim.session import Session
+from exoflow.sim.trunk import Trunk
+
+if TYPE_CHECKING:
+    from exoflow.sim.originate import Attempt
+
+logger = logging.getLogger(__name__)
+
+Address = tuple[str, int]
+HEARTBEAT_SECONDS = 20.0  # wall seconds; event-heartbeat-interval's default
+
+
+@dataclass
+class Violation:
+    """Something FreeSWITCH would have turned into harm. This switch did what FreeSWITCH does, and says so."""
+
+    code: str
+    text: str
+    call: str = ""  # uuid of the caller's channel
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}" + (f" (call {self.call})" if self.call else "")
+
+
+class EmbeddedSwitch:
+    """`app` is one address or several, as the hosts of the `socket` application. `speed` runs people's time faster."""
+
+    def __init__(
+        self,
+        app: Address | Sequence[Address],
+        *,
+        event_socket: Address = ("127.0.0.1", 0),
+        password: str = "exoflow",
+        trunk: str | Mapping[str, int] = "PRI1",
+        channels: int = 30,
+        recordings: Path | None = None,
+        speed: float = 1.0,
+        agents: Scripts | None = None,
+        default_agent: AgentScript | None = None,
+        most_calls: int | None = None,
+        guard_seconds: float = 5.0,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        self.clock = Clock(speed)
+        self.bus = Bus(self.clock)
+        self.password = password
+        names = {trunk: channels} if isinstance(trunk, str) else trunk
+        self.trunks = {name: Trunk(name, count, at + 1) for at, (name, count) in enumerate(names.items())}
+        self.agents = AgentBook(agents or {}, default_agent or AgentScript())
+        self.globals = {"recordings_dir": str(recordings or ""), "hostname": "embedded"}
+        self.dialplan = Dialplan(_hosts(app), guard_seconds=guard_seconds, most_calls=most_calls)
+        self.channels: dict[str, Channel] = {}
+        self.limits: dict[str, int] = {}
+        self.violations: list[Violation] = []
+        self.attempts: list[Attempt] = []
+        self.api_calls: list[tuple[str, str]] = []
+        self.phones: list[Phone] = []
+        self.turned_away = 0  # calls the exchange could not give us: all channels taken
+        self.sessions = self.tasks = self.peak = 0
+        self.noticed = Event()  # pulsed at whatever any phone notices
+        self._event_socket = event_socket
+        self._heartbeat_seconds = heartbeat_seconds
+        self._greenlets = Group()
+        self._server: StreamServer | None = None
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Opens the event socket. Raises OSError when its port is taken."""
+        self._server = StreamServer(self._event_socket, self._serve, backlog=256)
+        self._server.start()
+        self.spawn(self._heartbeat)
+
+    def stop(self) -> None:
+        """Ends all calls and connections at once."""
+        if self._server is not None:
+            self._server.stop(timeout=0)
+        for channel in list(self.channels.values()):
+            channel.hangup("SYSTEM_SHUTDOWN")
+        gevent.sleep(0)
+        for listener in list(self.bus.listeners):
+            listener.close()
+        self._greenlets.join(timeout=0.5)
+        self._greenlets.kill(timeout=1.0)
+
+    def __enter__(self) -> EmbeddedSwitch:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    @property
+    def event_socket_address(self) -> Address:
+        assert self._server is not None, "not started"
+        return str(self._server.server_host), int(self._server.server_port)
+
+    def spawn(self, function: Callable[..., Any], *arguments: Any) -> gevent.Greenlet:
+        return self._greenlets.spawn(function, *arguments)
+
+    def _serve(self, sock: socket.socket, peer: Address) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener = Listener(self, sock)
+        self.bus.listeners.append(listener)
+        self._greenlets.add(gevent.getcurrent())
+        listener.run()
+
+    def _heartbeat(self) -> None:
+        while True:
+            gevent.sleep(self._heartbeat_seconds)
+            up = int(self.clock.elapsed() * 1000)
+            tail = [("Event-Info", "System Ready"), ("Uptime-msec", str(up)), ("Session-Count", str(len(self.channels)))]
+            self.bus.fire("HEARTBEAT", tail=[*tail, ("Session-Since-Startup", str(self.sessions))])
+
+    # --- calls ---
+
+    def call(
+        self,
+        to: str,
+        from_number: str,
+        *,
+        keys: str | Iterable[str] = "",
+        withheld: bool = False,
+        rdnis: str | None = None,
+        trunk: str | None = None,
+        speaks: float = 4.0,
+        on_event: Notice | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Phone:
+        """A caller dials `to`. An exchange in India sends `+91…` numbers as their ten digits; anything else goes as it is.
+
+        `keys`: a text is used up question by question (`-` lets one pass); a list has one item a question, "" for silence.
+        """
+        span = self.trunks[trunk] if trunk else next(iter(self.trunks.values()))
+        phone = Phone(self, span, keys=keys, speaks=speaks, on_event=on_event)
+        self.phones.append(phone)
+        slot = span.take("a")
+        if slot is None:
+            self.turned_away += 1
+            phone.turned_away("NORMAL_CIRCUIT_CONGESTION")
+            return phone
+        digits = exchange_digits(to)
+        channel = Channel(
+            self,
+            "inbound",
+            f"FreeTDM/{span.span_id}:{slot}/{digits}",
+            destination=digits,
+            caller="" if withheld else exchange_digits(from_number),
+            rdnis=exchange_digits(rdnis or ""),
+            withheld=withheld,
+            trunk=span,
+            timeslot=slot,
+        )
+        for name, value in (self._line_variables(span, slot, withheld) | dict(variables or {})).items():
+            channel.set(name, value)
+        session = Session(channel, phone)
+        phone.session, phone.uuid = session, channel.uuid
+        self.register(channel)
+        self.spawn(session.run, self.dialplan, digits)
+        return phone
+
+    @staticmethod
+    def _line_variables(span: Trunk, slot: int, withheld: bool) -> dict[str, str]:
+        """What mod_freetdm sets on a call that comes in."""
+        return {
+            "freetdm_span_name": span.name,
+            "freetdm_span_number": str(span.span_id),
+            "freetdm_chan_number": str(slot),
+            "freetdm_bearer_capability": "0",
+            "freetdm_bearer_layer1": "3",
+            "screening_ind": "network-provided",
+            "presentation_ind": "presentation-restricted" if withheld else "presentation-allowed",
+        }
+
+    def register(self, channel: Channel) -> None:
+        self.channels[channel.uuid] = channel
+        self.peak = max(self.peak, len(self.channels))
+
+    def trunk(self, name: str) -> Trunk | None:
+        """By span name or number."""
+        return self.trunks.get(name) or next((t for t in self.trunks.values() if str(t.span_id) == name), None)
+
+    def next_session(self) -> int:
+        self.sessions += 1
+        return self.sessions
+
+    def next_task(self) -> int:
+        self.tasks += 1
+        return self.tasks
+
+    @property
+    def rung(self) -> list[str]:
+        """The digits dialled to agents, in their order."""
+        return [attempt.number for attempt in self.attempts]
+
+    # --- what went wrong ---
+
+    def complain(self, code: str, text: str, session: Session | None = None) -> None:
+        violation = Violation(code, text, session.channel.uuid if session else "")
+        self.violations.append(violation)
+        logger.error("[ERR] %s", violation)
+
+    def log(self, text: str) -> None:
+        logger.info("%s", text)
+
+
+def _hosts(app: Address | Sequence[Address]) -> str:
+    """The argument of `socket`: `host:port`, several joined by `|`."""
+    addresses = [app] if isinstance(app[0], str) else app
+    return "|".join(f"{address[0]}:{address[1]}" for address in addresses)  # type: ignore[index]
+
+
+def exchange_digits(number: str) -> str:
+    """The digits an Indian exchange sends for a number: the national ten without prefix, others without their plus."""
+    digits = number.removeprefix("+")
+    return digits[2:] if number.startswith("+91") and len(digits) == 12 else digits
