@@ -101,7 +101,7 @@ def _leave_out(error: ErrorDetails, value: Any, broken: set[Where]) -> bool:
 def _translate(error: ErrorDetails, root: type[BaseModel], document: Document) -> Finding:
     where, is_key = _where(error["loc"])
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
-    name = str(where[-1]) if where else "the file"
+    name = next((part for part in reversed(where) if isinstance(part, str)), "file")  # a list's entry: the list's name
     if kind == "extra_forbidden":
         return document.at("E201", _unknown_key(root, where, document), *where, key=True)
     if kind == "missing":
@@ -115,7 +115,8 @@ def _translate(error: ErrorDetails, root: type[BaseModel], document: Document) -
         return document.at("E206", f"`{name}` {error['msg'].removeprefix('Value error, ')}", *where, key=True)
     if (wanted := _wanted(kind)) is not None:
         return document.at("E203", f"`{name}` {_wrong_type(wanted, given)}", *where)
-    return document.at("E204", f"`{name}` {_not_allowed(kind, where, given, context, error['msg'])}", *where, key=is_key)
+    subject = f"the name `{name}`" if is_key and kind == "string_pattern_mismatch" else f"`{name}`"
+    return document.at("E204", f"{subject} {_not_allowed(kind, where, given, context, error['msg'])}", *where, key=is_key)
 
 
 def _kind(value: Any) -> str:
@@ -149,7 +150,7 @@ def _wrong_type(wanted: str, given: Any) -> str:
     examples = {
         "text": "a text",
         "number": "a number without quotes, leading zeros or +, e.g. 5",
-        "mapping": "a mapping, e.g. {say: Welcome}",
+        "mapping": "a mapping (`key: value`)",
         "list": "a list, e.g. [asha, ravi]",
     }
     return f"must be {examples[wanted]}, not {_kind(given)}"

@@ -88,8 +88,8 @@ def _loops(a: AccountDraft, flow: str, nodes: dict[str, _Node]) -> Iterator[Find
         asking = next(name for name in circle if len(nodes[name].targets) > 1)
         shown = " -> ".join((*circle, circle[0]))
         message = (
-            f"loop {shown} ends only when the CRM answers `{asking}` otherwise; "
-            "put a menu into it, or lead all but one branch out"
+            f"loop {shown} ends only when the CRM answers `{asking}` otherwise; put a menu into it, "
+            "so that the caller has a choice"
         )
         yield a.document.at("W402", message, "flows", flow, "steps", circle[0], key=True)
 
@@ -110,8 +110,9 @@ def _can_leave(nodes: dict[str, _Node]) -> set[str]:
 
 
 def _circles(among: set[str], nodes: dict[str, _Node]) -> Iterator[list[str]]:
-    """One circle for each step that closes one, by depth-first search without recursion; told from its first step."""
+    """One circle for each step that begins one, by depth-first search without recursion."""
     done: set[str] = set()
+    begun: set[str] = set()
     for root in (name for name in nodes if name in among):
         path: list[str] = []
         on_path: dict[str, int] = {}
@@ -125,7 +126,9 @@ def _circles(among: set[str], nodes: dict[str, _Node]) -> Iterator[list[str]]:
             if name in done:
                 continue
             if name in on_path:
-                yield path[on_path[name] :]
+                if name not in begun:
+                    begun.add(name)
+                    yield path[on_path[name] :]
                 continue
             on_path[name] = len(path)
             path.append(name)

@@ -1,0 +1,141 @@
+"""`exoflow check` and `exoflow schema` as an engineer and an editor meet them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from exoflow.cli import main
+from exoflow.config.model import Account, Main
+
+ROOT = Path(__file__).parents[2]
+
+
+def _check(*args):
+    return CliRunner().invoke(main, ["check", *map(str, args)])
+
+
+def test_good_configuration_exits_0():
+    result = _check("-c", ROOT / "tests/config/design/exoflow.yaml")
+    assert result.exit_code == 0
+    assert ": error: " not in result.stdout
+    assert "no errors, 5 warnings" in result.stderr
+
+
+def test_errors_exit_1_and_stand_at_their_place():
+    path = ROOT / "tests/config/shape_main/exoflow.yaml"
+    result = _check("-c", path)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == f"{path}:1:1: error: E201 unknown key `swich`; did you mean `switch`?"
+
+
+def test_json():
+    result = _check("-c", ROOT / "tests/config/shape_main/exoflow.yaml", "--format", "json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert told["errors"] == len(told["findings"]) == 16
+    assert told["findings"][0]["code"] == "E201"
+    assert {"path", "line", "col", "level", "code", "message"} == set(told["findings"][0])
+
+
+def test_no_file_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = _check()
+    assert result.exit_code == 1
+    assert "exoflow.yaml:1:1: error: E101 " in result.stdout
+
+
+def _large(folder, steps):
+    """A flow of `steps` steps of all kinds, one behind the other."""
+    kinds = (
+        '{{greeting: {{say: "Welcome {i}."}}, next: s{j}}}',
+        '{{menu: {{say: "Dial 1, 2 or 3 ({i})."}}, keys: {{1: s{j}, 2: s0, 3: bye}}, otherwise: bye}}',
+        '{{passthru: {{url: "https://crm.example/passthru?n={i}"}}, ok: s{j}, redirect: bye}}',
+        "{{connect: {{group: all, record: dual}}, answered: bye, unanswered: s{j}}}",
+    )
+    lines = [f"      s{i}: " + kinds[i % 4].format(i=i, j=i + 1) for i in range(steps - 2)]
+    (folder / "exoflow.yaml").write_text("prompts: {engine: text}\ntrunks: {PRI1: {span: PRI1}}\naccounts: large.yaml\n")
+    (folder / "large.yaml").write_text(
+        "name: Large\n"
+        'numbers: [{number: "+918030752400", trunk: PRI1, flow: main}]\n'
+        'agents: {asha: {number: "+919876543210"}}\n'
+        "groups: {all: {agents: [asha]}}\n"
+        "flows:\n  main:\n    start: s0\n    steps:\n"
+        + "\n".join(lines)
+        + f"\n      s{steps - 2}: {{greeting: {{say: Last.}}, next: bye}}\n      bye: {{hangup: {{}}}}\n"
+    )
+
+
+def test_two_thousand_steps_are_quick(tmp_path):
+    """Reach: 0.5 s with the start of the process. Measured as CPU time, so that a busy machine does not fail it."""
+    _large(tmp_path, 2000)
+    command = [sys.executable, "-c", "from exoflow.cli import main; main()", "check", "-c", "exoflow.yaml"]
+    before = os.times()
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    assert cpu < 1.0, f"{cpu:.2f} s CPU, {time.perf_counter() - start:.2f} s in all"
+
+
+def test_many_mistakes_are_quick_too(tmp_path):
+    _large(tmp_path, 2000)
+    file = tmp_path / "large.yaml"
+    file.write_text(file.read_text().replace("next: s", "next: x").replace("1: s", "1: t"))
+    start = time.process_time()
+    result = _check("-c", tmp_path / "exoflow.yaml")
+    assert result.exit_code == 1
+    assert result.stdout.count(" E301 ") == 1000
+    assert time.process_time() - start < 5
+
+
+def test_check_needs_neither_the_wire_nor_the_store():
+    """What costs its start: gevent, requests and SQLAlchemy take 0.4 s."""
+    code = "import sys, exoflow.commands.check, exoflow.commands.schema; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True).stdout.split()
+    assert "pydantic" in loaded
+    assert not {"gevent", "greenswitch", "requests", "urllib3", "sqlalchemy", "alembic"} & set(loaded)
+
+
+# --- the schema ---------------------------------------------------------------------------------
+
+
+def _schema(*args):
+    result = CliRunner().invoke(main, ["schema", *args])
+    assert result.exit_code == 0
+    return json.loads(result.stdout)
+
+
+def test_schema_takes_either_file():
+    schema = _schema()
+    assert [choice["$ref"] for choice in schema["anyOf"]] == ["#/$defs/Main", "#/$defs/Account"]
+    assert set(schema["$defs"]["Main"]["properties"]) == {f.alias or n for n, f in Main.model_fields.items()}
+    assert set(schema["$defs"]["Account"]["properties"]) == set(Account.model_fields)
+
+
+def test_schema_of_one_file():
+    assert _schema("--file", "main")["$ref"] == "#/$defs/Main"
+    assert "MenuStep" not in _schema("--file", "main")["$defs"]
+    assert "MenuStep" in _schema("--file", "account")["$defs"]
+
+
+def test_every_reference_in_the_schema_is_there():
+    schema = _schema()
+    text = json.dumps(schema)
+    for name in set(text.split('"#/$defs/')[1:]):
+        assert name.split('"')[0] in schema["$defs"]
+
+
+def test_every_key_is_documented():
+    undocumented = [
+        f"{name}.{key}"
+        for name, definition in _schema()["$defs"].items()
+        for key, value in definition.get("properties", {}).items()
+        if not value.get("description")
+    ]
+    assert undocumented == []
