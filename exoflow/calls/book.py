@@ -260,6 +260,9 @@ class Call(Mirror):
         self.closed_at = now
         if self.account is not None and self.account.deliveries is not None:
             self._pending.delivery = self._delivery(now)
+        # all of them once more: the store then has what the delivery says, whatever was told or not told before
+        self._pending.legs.update({leg.uuid: leg for leg in state.legs})
+        self._pending.recordings.update(enumerate(state.recordings, 1))
         result = self.changed(whole=True)
         result.wait(CLOSE_COMMIT_SECONDS)
         return bool(result.ready() and result.successful())

@@ -13,7 +13,7 @@ from exoflow.calls.payload import reason_text
 
 SHORT_ID = 8  # digits of a call's id in the list; `exoflow calls` takes them
 WIDTH = 100  # columns of the text of one call
-STAGES = {"A": "dialled", "B": "line", "C": "ivr", "D": "to crm", "E": "in crm", "F": "agents?", "G": "ringing", "H": "talk"}
+STAGES = {"A": "dialled", "B": "line", "C": "ivr", "D": "to crm", "E": "in crm", "F": "answer", "G": "ringing", "H": "talk"}
 _ENDED_BY = {"caller": "the caller hung up", "exoflow": "exoflow ended it", "switch": "the switch or the network ended it"}
 _MARGIN = 2
 
@@ -21,16 +21,14 @@ ZoneOf = Callable[[str | None], tzinfo]
 
 
 def call_list(states: Sequence[CallState], zone_of: ZoneOf, width: int | None = None) -> str:
-    """One line a call. `width` cuts the reason's text to the terminal; None leaves it whole, for a pipe."""
+    """One line a call, of at least one. `width` cuts the reason's text to the terminal; None leaves it whole, for a pipe."""
     zones = {_zone_name(state, zone_of) for state in states}
     table: list[tuple[str, ...]] = [("WHEN", "CALL", "ACCOUNT", "FROM", "TO", "LASTED", "TALK", "OUTCOME", "WHY")]
     table += [_list_row(state, zone_of, with_zone=len(zones) > 1) for state in states]
     lines = _aligned(table, right={5, 6})
-    if len(zones) == 1:
-        lines.append(f"\nTimes are {zones.pop()}. One call whole: exoflow calls {_short(states[0])}")
-    else:
-        lines.append(f"\nOne call whole: exoflow calls {_short(states[0])}")
-    return "\n".join(_cut(line, width) for line in lines)
+    example = next((state for state in states if state.reason), states[0])
+    times = f"Times are {zones.pop()}. " if len(zones) == 1 else ""
+    return "\n".join([*(_cut(line, width) for line in lines), "", f"{times}One call whole: exoflow calls {_short(example)}"])
 
 
 def call_sheet(state: CallState, zone: tzinfo, *, account_name: str = "", deliveries: Sequence[Delivery] = ()) -> str:
@@ -51,10 +49,11 @@ def journey_line(entry: Entry, zone: tzinfo, *, marked: bool = False) -> str:
     lead = f"{sign} {_clock(entry.at, zone)}  {entry.stage} {STAGES[entry.stage]:<8}"
     where = f"[{clean(entry.step)}] " if entry.step else ""
     indent = " " * len(lead)
-    text = textwrap.fill(where + clean(entry.text), WIDTH, initial_indent=lead, subsequent_indent=indent)
-    facts = "  ".join(f"{clean(key)}={_value(value)}" for key, value in entry.evidence.items())
-    beneath = f"({clean(entry.code)}" + (f"  {facts})" if facts else ")")
-    return text + "\n" + textwrap.fill(beneath, WIDTH, initial_indent=indent, subsequent_indent=indent + " ")
+    facts = [f"{clean(key)}={_value(value)}" for key, value in entry.evidence.items()]
+    if not facts:
+        return _filled(f"{where}{clean(entry.text)} ({clean(entry.code)})", lead, indent)
+    beneath = "  ".join((clean(entry.code), *facts))
+    return _filled(where + clean(entry.text), lead, indent) + "\n" + _filled(f"({beneath})", indent, indent + " ")
 
 
 def clean(text: Any) -> str:
@@ -123,7 +122,7 @@ def _head(state: CallState, zone: tzinfo, account_name: str) -> str:
         ("answered", _after(state.answered_at, facts.created_at, zone)),
         ("ended", _end(state, zone)),
         ("keys", clean(state.digits)),
-        ("outcome", state.outcome or "the call is going on"),
+        ("outcome", state.outcome or "none yet: the call is going on, or exoflow was stopped during it"),
         ("why", _why(state)),
     ]
     shown = [_wrapped(name, text) for name, text in lines if text]
@@ -197,7 +196,7 @@ def _each(items: Iterable[Any], lines_of: Callable[[Any], list[str]]) -> list[st
         lead = f"{number:>{_MARGIN + 1}}  "
         for i, line in enumerate(lines_of(item)):
             first = lead if i == 0 else " " * len(lead)
-            shown.append(textwrap.fill(line, WIDTH, initial_indent=first, subsequent_indent=" " * len(lead)))
+            shown.append(_filled(line, first, " " * len(lead)))
     return shown
 
 
@@ -206,7 +205,14 @@ def _each(items: Iterable[Any], lines_of: Callable[[Any], list[str]]) -> list[st
 
 def _wrapped(name: str, text: str) -> str:
     lead = f"{'':{_MARGIN}}{name:<13}  "
-    return textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead))
+    return _filled(text, lead, " " * len(lead))
+
+
+def _filled(text: str, first: str, then: str) -> str:
+    """Wrapped between words only: a path or a URL stays whole, to be copied."""
+    return textwrap.fill(
+        text, WIDTH, initial_indent=first, subsequent_indent=then, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _caller(state: CallState) -> str:
