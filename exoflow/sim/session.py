@@ -49,6 +49,7 @@ class Session:
         self.digits: deque[str] = deque()
         self.listeners: list[Listener] = []
         self.deaths: list[float] = []  # wall times at which the app let go of this call
+        self.reached_app = False  # did the last `socket` connect?
         self.timers: list[gevent.Greenlet] = []
         self.recordings: dict[str, TalkRecording] = {}
 

@@ -57,6 +57,7 @@ class EmbeddedSwitch:
         self,
         app: Address | Sequence[Address],
         *,
+        other_apps: Sequence[Address] = (),
         event_socket: Address = ("127.0.0.1", 0),
         password: str = "exoflow",
         trunk: str | Mapping[str, int] = "PRI1",
@@ -76,7 +77,9 @@ class EmbeddedSwitch:
         self.trunks = {name: Trunk(name, count, at + 1) for at, (name, count) in enumerate(names.items())}
         self.agents = AgentBook(agents or {}, default_agent or AgentScript())
         self.globals = {"recordings_dir": str(recordings or ""), "hostname": "embedded"}
-        self.dialplan = Dialplan(_hosts(app), guard_seconds=guard_seconds, most_calls=most_calls)
+        self.dialplan = Dialplan(
+            _hosts(app), _hosts(other_apps) if other_apps else "", guard_seconds=guard_seconds, most_calls=most_calls
+        )
         self.channels: dict[str, Channel] = {}
         self.limits: dict[str, int] = {}
         self.violations: list[Violation] = []

@@ -1,4 +1,4 @@
-"""A hand-written app for the embedded switch: raw sockets, no code of exoflow's wire, so that the two cannot agree on a mistake."""
+"""A hand-written app for the embedded switch: raw sockets and no code of exoflow, so that the two cannot agree on a mistake."""
 
 from __future__ import annotations
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from gevent import socket
 
 from exoflow.sim.apps import application
-from exoflow.sim.dialplan import FALLBACK
 from exoflow.sim.listener import Listener
 
 if TYPE_CHECKING:
@@ -25,10 +23,10 @@ def socket_(session: Session, argument: str) -> None:
     if not words:
         return
     sock = _connect(session, words[0].split("|")[:MAX_HOSTS])
+    session.reached_app = sock is not None
     if sock is None:
         session.switch.log("Socket Error!")
         return
-    session.channel.variables["exo_reached"] = "true"
     listener = Listener(session.switch, sock, session, full="full" in words[1:], asynchronous="async" in words[1:])
     session.listeners.append(listener)
     session.switch.bus.listeners.append(listener)
@@ -58,14 +56,3 @@ def _connect(session: Session, hosts: list[str]) -> socket.socket | None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
     return None
-
-
-@application("exo_again")
-def again(session: Session, argument: str) -> None:
-    """The dialplan's re-entry in one word: back to the app after a death, to the fallback if no app could be reached."""
-    if session.channel.variables.pop("exo_reached", None) is None:
-        session.channel.set("exo_fallback", "refused")
-        session.transfer(FALLBACK)
-        return
-    session.deaths.append(time.monotonic())
-    session.transfer(argument)
