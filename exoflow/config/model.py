@@ -29,8 +29,8 @@ def _address(text: str) -> Address:
 class EventSocket(Strict):
     """FreeSWITCH's own event socket, which we connect to (mod_event_socket)."""
 
-    host: str = "127.0.0.1"
-    port: StrictInt = Field(8021, ge=1, le=65535)
+    host: str = Field("127.0.0.1", description="where FreeSWITCH's event_socket.conf listens")
+    port: StrictInt = Field(8021, ge=1, le=65535, description="its listen-port")
     password: SecretStr | None = Field(None, description="the text itself, or `${NAME}` for an environment variable")
     password_file: Located | None = Field(None, description="file whose first line is the password")
 
@@ -43,8 +43,8 @@ class Switch(Strict):
     listen: str = Field(
         "127.0.0.1:8084", pattern=LISTEN, description="host:port that FreeSWITCH's socket application connects to"
     )
-    event_socket: EventSocket = EventSocket()
-    recordings: Located = Field(Path("recordings"), validate_default=True)
+    event_socket: EventSocket = Field(EventSocket(), description="FreeSWITCH's own event socket, which exoflow connects to")
+    recordings: Located = Field(Path("recordings"), validate_default=True, description="folder; one in it for each day")
     max_calls: StrictInt = Field(1000, ge=1, le=5000, description="calls in one process; above it callers hear 'busy' (17)")
 
     @property
@@ -53,19 +53,23 @@ class Switch(Strict):
 
 
 class Outbound(Strict):
-    dial_prefix: str = Field("0", pattern=r"^[0-9]{0,6}$")
+    dial_prefix: str = Field(
+        "0", pattern=r"^[0-9]{0,6}$", description="digits before the national number; India: fixed to mobile needs 0"
+    )
     cli: str | None = Field(None, pattern=r"^[0-9]{3,15}$", description="caller id our agents see; inside the PRI's own range")
     hunt: Literal["a", "A", "r", "R"] = Field("A", description="order in which free channels are looked for")
 
 
 class Trunk(Strict):
-    circle: str | None = None
-    operator: str | None = None
+    circle: str | None = Field(None, description="Indian telecom circle, e.g. KA")
+    operator: str | None = Field(None, description="whose line it is")
     span: str | None = Field(None, pattern=TRUNK_NAME, description="FreeTDM span name")
     gateway: str | None = Field(None, pattern=TRUNK_NAME, description="SIP gateway name, instead of a span")
-    channels: StrictInt = Field(30, ge=1, le=480)
-    std_code: str | None = Field(None, pattern=r"^[0-9]{2,4}$")
-    outbound: Outbound = Outbound()
+    channels: StrictInt = Field(30, ge=1, le=480, description="calls the trunk carries at once; 30 for an E1")
+    std_code: str | None = Field(
+        None, pattern=r"^[0-9]{2,4}$", description="STD code of the line, without 0: completes local numbers"
+    )
+    outbound: Outbound = Field(Outbound(), description="how agents are dialled on it")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Trunk:
@@ -80,43 +84,43 @@ class Prompts(Strict):
         description="`espeak-ng`, `text` (silence of the text's length, for trying flows), or a command with {text} and {wav}",
     )
     voice: str = Field("en-in", description="voice of espeak-ng")
-    folder: Located = Field(Path("prompts"), validate_default=True)
+    folder: Located = Field(Path("prompts"), validate_default=True, description="where rendered prompts lie")
 
 
 class Number(Strict):
     number: OurNumber = Field(description="our number, E.164")
-    trunk: str
+    trunk: str = Field(description="the trunk it is on, a name under `trunks`")
     diverted_from: OurNumber | None = Field(None, description="the customer-facing number that is diverted to ours")
     dnis: str | None = Field(
         None, pattern=r"^[0-9]{2,10}$", description="digits the exchange sends; the number's end unless set"
     )
-    flow: str
+    flow: str = Field(description="the flow that answers it")
 
 
 class Agent(Strict):
-    number: AgentNumber
-    name: str | None = None
+    number: AgentNumber = Field(description="Indian fixed, mobile or toll-free number, E.164")
+    name: str | None = Field(None, description="for people, in the journey")
 
 
 class Group(Strict):
-    agents: list[str] = Field(min_length=1)
-    ring: Literal["in_order", "equally"] = "in_order"
+    agents: list[str] = Field(min_length=1, description="names under `agents`, in the order in which they are rung")
+    ring: Literal["in_order", "equally"] = Field("in_order", description="`equally` is not used by this version")
 
 
 class Flow(Strict):
-    start: str
-    steps: dict[Name, AnyStep] = Field(min_length=1)
+    start: str = Field(description="the first step")
+    steps: dict[Name, AnyStep] = Field(min_length=1, description="the flow's steps by their names")
 
 
 class Deliveries(Strict):
     """Where the account's CRM receives each call's data."""
 
-    url: Url
+    url: Url = Field(description="the account's CRM; receives call.ended and call.missed by POST")
     secret: SecretStr | None = Field(
         None, description="`whsec_` + base64 of 24 to 64 bytes: the text itself, or `${NAME}` for an environment variable"
     )
     secret_file: Located | None = Field(None, description="file whose first line is the secret")
-    timeout: StrictFloat = Field(15, gt=0, le=30)
+    timeout: StrictFloat = Field(15, gt=0, le=30, description="seconds for the whole answer")
 
     def secret_text(self) -> str | None:
         """The secret; the loader has already put what stands in the file or the environment in its place."""
@@ -131,36 +135,40 @@ class Crm(Strict):
 
 
 class Account(Strict):
-    name: str
-    contacts: list[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]] = Field(default_factory=list)
-    time_zone: str = "Asia/Kolkata"
-    numbers: list[Number] = Field(default_factory=list)
-    agents: dict[Name, Agent] = Field(default_factory=dict)
-    groups: dict[Name, Group] = Field(default_factory=dict)
-    deliveries: Deliveries | None = None
-    crm: Crm = Crm()
-    flows: dict[Name, Flow] = Field(min_length=1)
+    name: str = Field(description="the business, for people")
+    contacts: list[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]] = Field(
+        default_factory=list, description="e-mail addresses of its people"
+    )
+    time_zone: str = Field("Asia/Kolkata", description="of the tz database; recordings' folders go by it")
+    numbers: list[Number] = Field(default_factory=list, description="our numbers that are this account's")
+    agents: dict[Name, Agent] = Field(default_factory=dict, description="people who can be rung, by a short name")
+    groups: dict[Name, Group] = Field(default_factory=dict, description="agents who are rung one after another")
+    deliveries: Deliveries | None = Field(None, description="where each call's data goes; nowhere unless set")
+    crm: Crm = Field(Crm(), description="what the account's web addresses may reach and must not show")
+    flows: dict[Name, Flow] = Field(min_length=1, description="what callers meet")
 
 
 class Web(Strict):
-    listen: str = Field("127.0.0.1:8080", pattern=LISTEN)
+    listen: str = Field("127.0.0.1:8080", pattern=LISTEN, description="host:port of the pages; not used by this version")
 
 
 class Mail(Strict):
-    smtp: str = Field("localhost:25", pattern=LISTEN)
-    sender: str = Field(alias="from", pattern=r"^[^@\s]+@[^@\s]+$")
+    smtp: str = Field("localhost:25", pattern=LISTEN, description="host:port; not used by this version")
+    sender: str = Field(alias="from", pattern=r"^[^@\s]+@[^@\s]+$", description="address that mails come from")
 
 
 class Main(Strict):
     """The main file, `exoflow.yaml`."""
 
-    switch: Switch = Field(default_factory=Switch)
-    store: str = "sqlite:///exoflow.db"
-    prompts: Prompts = Field(default_factory=Prompts)
-    trunks: dict[Annotated[str, Field(pattern=TRUNK_NAME)], Trunk] = Field(min_length=1)
+    switch: Switch = Field(default_factory=Switch, description="the FreeSWITCH on this box")
+    store: str = Field("sqlite:///exoflow.db", description="where calls are kept: `sqlite:///` and a file")
+    prompts: Prompts = Field(default_factory=Prompts, description="how texts become sound")
+    trunks: dict[Annotated[str, Field(pattern=TRUNK_NAME)], Trunk] = Field(
+        min_length=1, description="PRI spans and SIP gateways, by the name the dialplan gives as exo_trunk"
+    )
     accounts: str = Field("accounts/*.yaml", min_length=1, description="pattern of the accounts' files")
-    web: Web | None = None
-    mail: Mail | None = None
+    web: Web | None = Field(None, description="the pages; not used by this version")
+    mail: Mail | None = Field(None, description="outgoing mail; not used by this version")
 
     @model_validator(mode="before")
     @classmethod

@@ -121,8 +121,8 @@ class Passthru(Strict):
 class Target(Strict):
     """Whom to ring: a group of this account, or numbers."""
 
-    group: str | None = None
-    numbers: list[AgentNumber] | None = Field(None, min_length=1, max_length=50)
+    group: str | None = Field(None, description="a name under `groups`")
+    numbers: list[AgentNumber] | None = Field(None, min_length=1, max_length=50, description="Indian numbers, in order")
 
 
 class Fallback(Target):
@@ -137,7 +137,9 @@ class Connect(Target):
     url: Url | None = Field(None, description="the CRM that names the agents, asked by GET")
     timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the CRM's whole answer")
     fallback: Fallback | None = Field(None, description="whom to ring when the CRM names nobody usable")
-    record: Literal["none", "mono", "dual"] = "none"
+    record: Literal["none", "mono", "dual"] = Field(
+        "none", description="the talk: not, in one channel, or caller and agent apart"
+    )
     ring_seconds: StrictInt = Field(30, ge=5, le=MAX_RING_SECONDS, description="seconds one agent is rung")
     talk_seconds: StrictInt = Field(3600, ge=10, le=MAX_TALK_SECONDS, description="seconds after which a talk is cut")
     ringback: Prompt | None = Field(None, description="what the caller hears while agents ring; Indian ringback unless set")
@@ -179,17 +181,19 @@ class Step(Strict):
 class GreetingStep(Step):
     applet = "greeting"
     BRANCHES = ("next",)
-    greeting: Prompt
-    next: str
+    greeting: Prompt = Field(description="plays a prompt")
+    next: str = Field(description="the step that follows")
 
 
 class MenuStep(Step):
     applet = "menu"
     BRANCHES = ("otherwise",)
     GIVES_CHOICE = True
-    menu: Menu
-    keys: dict[Literal["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#"], str] = Field(min_length=1)
-    otherwise: str
+    menu: Menu = Field(description="plays a prompt and collects a key; keys pressed meanwhile count")
+    keys: dict[Literal["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#"], str] = Field(
+        min_length=1, description="key of the phone to the step it leads to"
+    )
+    otherwise: str = Field(description="the step after the last attempt without a good key")
 
     @model_validator(mode="before")
     @classmethod
@@ -206,9 +210,9 @@ class MenuStep(Step):
 class PassthruStep(Step):
     applet = "passthru"
     BRANCHES = ("ok", "redirect", "failed")
-    passthru: Passthru
-    ok: str
-    redirect: str
+    passthru: Passthru = Field(description="tells the CRM of the call and goes by its answer")
+    ok: str = Field(description="the step after answer 200")
+    redirect: str = Field(description="the step after answer 302")
     failed: str | None = Field(None, description="any other answer, or none in time; the `redirect` branch unless set")
 
 
@@ -216,23 +220,23 @@ class ConnectStep(Step):
     applet = "connect"
     BRANCHES = ("answered", "unanswered")
     GIVES_CHOICE = True  # a talk is what the caller came for
-    connect: Connect
-    answered: str
-    unanswered: str
+    connect: Connect = Field(description="rings agents one after another and joins the first who answers to the caller")
+    answered: str = Field(description="the step after the talk")
+    unanswered: str = Field(description="the step if no agent answered")
 
 
 class VoicemailStep(Step):
     applet = "voicemail"
     BRANCHES = ("next",)
     GIVES_CHOICE = True
-    voicemail: Voicemail
-    next: str
+    voicemail: Voicemail = Field(description="plays a prompt and records a message")
+    next: str = Field(description="the step that follows")
 
 
 class HangupStep(Step):
     applet = "hangup"
     GIVES_CHOICE = True
-    hangup: Hangup
+    hangup: Hangup = Field(description="ends the call")
 
 
 class Gather(Prompt):
@@ -244,8 +248,8 @@ class GatherStep(Step):
 
     applet = "gather"
     BRANCHES = ("next",)
-    gather: Gather
-    next: str
+    gather: Gather = Field(description="plays a prompt and collects digits; not run by this version")
+    next: str = Field(description="the step that follows")
 
     def as_greeting(self) -> GreetingStep:
         """What this version runs instead: the prompt, without collecting."""

@@ -1,5 +1,8 @@
 """Scalars of YAML 1.2, the place of everything, and limits against hostile files."""
 
+import copy
+import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -53,10 +56,7 @@ def _read(tmp_path, text):
 def test_merge_and_alias(tmp_path):
     document = _read(
         tmp_path,
-        "base: &base {a: 1, b: {c: 2}}\n"
-        "one: {<<: *base, a: 3}\n"
-        "two:\n  b: 4\n  <<: [{b: 5, d: 6}, *base]\n"
-        "three: *base\n",
+        "base: &base {a: 1, b: {c: 2}}\none: {<<: *base, a: 3}\ntwo:\n  b: 4\n  <<: [{b: 5, d: 6}, *base]\nthree: *base\n",
     )
     assert document.findings == []
     assert document.value["one"] == {"a": 3, "b": {"c": 2}}
@@ -93,7 +93,7 @@ def test_byte_order_mark_and_windows_lines(tmp_path):
 def _bomb():
     names = "abcdefghijklmnop"
     lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
-    lines += [f"{n}: &{n} [{', '.join([f'*{before}'] * 10)}]" for before, n in zip(names, names[1:], strict=False)]
+    lines += [f"{n}: &{n} [{', '.join([f'*{before}'] * 10)}]" for before, n in itertools.pairwise(names)]
     return "\n".join(lines)
 
 
@@ -131,13 +131,13 @@ def test_hostile_files_end_in_one_finding(name, tmp_path):
 
 def test_missing_file_names_the_cure():
     [finding] = load(Path("/nonexistent/exoflow.yaml"), {}).findings
-    assert str(finding).startswith("/nonexistent/exoflow.yaml:1:1: error: E101 cannot be read: No such file or directory; check")
+    assert str(finding).startswith(
+        "/nonexistent/exoflow.yaml:1:1: error: E101 cannot be read: No such file or directory; check"
+    )
 
 
-PIECES = st.sampled_from(
-    "a b : - [ ] { } , & * < ! ? # | > ' \" % @ ` ~ \n \t << 0 1 no +91 trunks: flows: steps: menu: keys: say: name: start: main: "
-    "numbers: agents: groups: next: hangup: {} []".split(" ") + [" ", "  ", "\n", "\n  ", ": ", "- ", "\x00", "\u2028", "é"]
-)
+WORDS = ("a", "1", "no", "+91", "<<", "trunks:", "flows:", "steps:", "menu:", "keys:", "say:", "main:", "next:", "{}", "[]")
+PIECES = st.sampled_from([*WORDS, *":-[]{},&*<!?#|>'\"%@`~ \n\t\x00\u2028é", "  ", "\n  ", ": ", "- "])
 
 
 @given(st.lists(PIECES, max_size=60).map("".join) | st.binary(max_size=100))
@@ -150,3 +150,58 @@ def test_no_file_makes_the_check_fail(tmp_path_factory, text):
     account.write_bytes(text if isinstance(text, bytes) else text.encode())
     assert load(folder / "exoflow.yaml", {}).errors
     assert load(account, {}).errors
+
+
+def _paths(value, path=()):
+    """Every place in a tree."""
+    yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _paths(inner, (*path, key))
+
+
+DESIGN = {
+    "exoflow.yaml": yaml12.read(YAML.parent / "design/exoflow.yaml").value,
+    "accounts/acme.yaml": yaml12.read(YAML.parent / "design/accounts/acme.yaml").value,
+}
+ODD = [
+    None,
+    5,
+    2.5,
+    True,
+    "",
+    "x",
+    "${x}",
+    [],
+    {},
+    [[]],
+    [None],
+    {"a": 1},
+    {"say": "a", "menu": {}},
+    {"hangup": []},
+    "main",
+    ["bye"],
+]
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_no_value_in_any_place_makes_the_check_fail(tmp_path_factory, data):
+    """Odd values where something else belongs: findings at places in the file, never an exception."""
+    files = copy.deepcopy(DESIGN)
+    for _ in range(data.draw(st.integers(1, 3))):
+        *inner, last = data.draw(st.sampled_from([(f, *p) for f, tree in files.items() for p in _paths(tree)]))
+        at = files
+        for part in inner:
+            at = at[part]
+        at[last] = copy.deepcopy(data.draw(st.sampled_from(ODD)))
+    folder = tmp_path_factory.mktemp("odd")
+    (folder / "accounts").mkdir()
+    (folder / "esl.password").write_text("test")
+    for name, tree in files.items():
+        (folder / name).write_text(json.dumps(tree, indent=1))
+    loaded = load(folder / "exoflow.yaml", {})
+    assert (loaded.config is None) == bool(loaded.errors)
+    for finding in loaded.findings:
+        lines = finding.path.read_text().splitlines()
+        assert 1 <= finding.line <= len(lines)
+        assert 1 <= finding.col <= len(lines[finding.line - 1])
