@@ -209,6 +209,7 @@ class Call(Mirror):
         self.state.legs.append(leg)
         self._pending.legs[leg.uuid] = leg
         result = self.changed()
+        self.book.store.hurry()
         result.wait(LEG_COMMIT_SECONDS)
         if result.ready() and result.successful():
             return True
@@ -264,6 +265,7 @@ class Call(Mirror):
         self._pending.legs.update({leg.uuid: leg for leg in state.legs})
         self._pending.recordings.update(enumerate(state.recordings, 1))
         result = self.changed(whole=True)
+        self.book.store.hurry()
         result.wait(CLOSE_COMMIT_SECONDS)
         return bool(result.ready() and result.successful())
 
