@@ -1,6 +1,7 @@
 """Agents on the public network: what their phones do when they are called.
 
-A behaviour is a function of one `Attempt`; the ones here are made by name: `agent.behave(busy())`, `agent.behave(answers(after=2, talk=5))`.
+A behaviour is a function of one `Attempt`; the ones here are made by name: `agent.behave(busy())`,
+`agent.behave(answers(after=2, talk=5))`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gevent.event import Event
 from support.audio import Sound, read_wav
 from support.esl import AppCall, HungUp, when
 
@@ -41,10 +43,16 @@ class Attempt:
         self.ended_at: float | None = None
         self.cause = ""
         """why it ended, as the exchange saw it"""
+        self.ended = Event()
         self.heard_wav = recordings / f"agent-{self.uuid}.wav"
 
     def __repr__(self) -> str:
         return f"<Attempt {self.number} cause={self.cause or 'live'}>"
+
+    def wait_ended(self, seconds: float = 10) -> Attempt:
+        if not self.ended.wait(seconds):
+            raise TimeoutError(f"{self} not ended within {seconds:g} s")
+        return self
 
     def heard(self) -> Sound:
         """What the agent heard, from the answer on."""
@@ -101,6 +109,7 @@ class Agent:
             ended = attempt.call.hangup
             attempt.cause = ended.get("Hangup-Cause", "")
             attempt.ended_at = when(ended) if ended else None
+            attempt.ended.set()
 
 
 def rejects(cause: str) -> Behaviour:
@@ -140,7 +149,7 @@ def silent(after: float = FOREVER) -> Behaviour:
 
 
 def announcement(seconds: float = FOREVER, hz: int = 620) -> Behaviour:
-    """Audio in a 183 without ALERTING, then released with 18: what "the number you have dialled is switched off" is on the wire."""
+    """Audio in a 183 without ALERTING, then released with 18: "the number you have dialled is switched off" on the wire."""
 
     def play(attempt: Attempt) -> None:
         attempt.announce(hz)

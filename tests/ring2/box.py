@@ -1,6 +1,7 @@
 """The box under test: a FreeSWITCH with the project's freeswitch-conf/ and dialplan/, where SIP stands in for the PRI.
 
-What is changed for that is here and nowhere else, and each change is listed in docs/freeswitch-conf.md (a test holds the two together).
+What is changed for that is here and nowhere else, and each change is listed in docs/freeswitch-conf.md
+(a test holds the two together).
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gevent
-from ring2.freeswitch import FreeSwitch, fill, replace_once
 from support.esl import Headers
 from support.ports import free_port, free_sip_port, free_udp_block
+
+from ring2.freeswitch import FreeSwitch, fill, replace_once
 
 PROJECT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -137,7 +139,7 @@ class Box(FreeSwitch):
         # as the installer does it
         secret = self.conf / "secrets.xml"
         shutil.copy(self.conf / "secrets.xml.example", secret)
-        replace_once(secret, "event_socket_password=CHANGE-ME", f"event_socket_password={self.password}")
+        replace_once(secret, "CHANGE-ME", self.password)
 
     def _set_vars(self, values: dict[str, object]) -> None:
         path = self.conf / "vars.xml"

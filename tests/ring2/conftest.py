@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gevent
 import pytest
+
 from ring2.box import Box
 from ring2.freeswitch import find_freeswitch
 from ring2.network import Exchange
@@ -49,14 +50,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def switches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Box, Exchange]]:
-    """The box and the exchange, running."""
+def freeswitch() -> Path:
+    """The binary."""
     binary = find_freeswitch()
     if binary is None:
         pytest.skip(NOT_RUN)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def switches(freeswitch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Box, Exchange]]:
+    """The box and the exchange, running."""
     folder = tmp_path_factory.mktemp("ring2")
-    exchange = Exchange(binary, folder / "exchange")
-    box = Box(binary, folder / "box", exchange_sip_port=exchange.sip_port)
+    exchange = Exchange(freeswitch, folder / "exchange")
+    box = Box(freeswitch, folder / "box", exchange_sip_port=exchange.sip_port)
     try:
         exchange.start()
         box.start()

@@ -1,8 +1,7 @@
-"""Finds, configures, starts and stops a FreeSWITCH of the tests' own: loopback only, own folders, ports from the operating system."""
+"""Finds, configures, starts and stops a FreeSWITCH of the tests' own: loopback only, own folders, free ports."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -20,7 +19,7 @@ PLACES = ("/usr/local/freeswitch/bin", "/opt/freeswitch/bin", "/opt/freeswitch",
 
 
 def find_freeswitch() -> Path | None:
-    """The binary: from the environment's FREESWITCH (a file or the folder it is in), PATH, or where packages and builds put it."""
+    """The binary: from the environment's FREESWITCH (a file or the folder it is in), PATH, or the usual places."""
     named = os.environ.get("FREESWITCH")
     if named:
         path = Path(named)
@@ -83,9 +82,13 @@ class FreeSwitch:
         """Orderly, so that CDRs are written; by force when that takes longer than 10 s."""
         if self._process is None or self._process.poll() is not None:
             return
-        # `fsctl shutdown` closes the connection instead of answering
-        with contextlib.suppress(Gone, OSError, gevent.Timeout):
+        try:
             self.connect().api("fsctl shutdown now", deadline=2)
+        except Gone:
+            # that is how it answers
+            pass
+        except (OSError, gevent.Timeout):
+            self._process.terminate()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import gevent
 from gevent.event import Event
-from ring2.agents import Agent, Attempt, tone, unknown_number
-from ring2.freeswitch import FreeSwitch, fill
 from support.audio import Sound, read_wav
 from support.esl import AppCall, AppServer, EventSocket, Gone, Headers, when
 from support.ports import free_port, free_sip_port, free_udp_block
+
+from ring2.agents import Agent, Attempt, tone, unknown_number
+from ring2.freeswitch import FreeSwitch, fill
 
 CONF = Path(__file__).parent / "exchange"
 CALLER = "09812345678"
@@ -145,9 +146,7 @@ class Exchange(FreeSwitch):
         )
         self._link.listeners.append(self._on_event)
 
-    def call(
-        self, did: str, caller: str = CALLER, *, withheld: bool = False, diverted_from: str | None = None
-    ) -> ExchangeCall:
+    def call(self, did: str, caller: str = CALLER, *, withheld: bool = False, diverted_from: str | None = None) -> ExchangeCall:
         """Dials `did` (digits as the exchange sends them) and returns at once; `withheld` as by CLIR."""
         call = ExchangeCall(self._link, self.recordings / f"caller-{len(self.calls)}.wav")
         self.calls.append(call)
@@ -196,7 +195,11 @@ class Exchange(FreeSwitch):
             return
         attempt = Attempt(call, self.recordings)
         self.attempts.append(attempt)
-        self.agent(attempt.number).play(attempt)
+        try:
+            self.agent(attempt.number).play(attempt)
+        finally:
+            # with `linger` the channel would otherwise be held for some seconds more
+            call.close()
 
     def _configure(self) -> None:
         rtp = free_udp_block(400, 28000, 32000)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
+from support.esl import AppCall, AppServer, when
+
 from ring2.box import Box
 from ring2.network import Exchange, ExchangeCall
-from support.esl import AppCall, AppServer, when
 
 DID = "8030752400"
 SIT = (950, 1400, 1800)
@@ -220,7 +221,7 @@ def test_the_numbers_own_fallback_comes_before_the_announcement(fs: Box, exchang
 
 
 def test_the_guard_ends_dead_air(fs: Box, exchange: Exchange) -> None:
-    """Accepts and closes; accepts and stays mute; freezes after `connect`. All three at once, since each takes the guard's 5 s."""
+    """Accepts and closes; accepts and stays mute; freezes after `connect`. At once, since each takes the guard's 5 s."""
     misdeeds = [AppCall.close, lambda call: call.eof.wait(20), lambda call: call.command("connect")]
     with app(fs, lambda call: misdeeds.pop(0)(call)) as server:
         calls = []
@@ -247,7 +248,7 @@ def test_the_guard_gives_the_call_to_another_host(fs: Box, exchange: Exchange) -
 
 
 def test_an_app_that_wakes_after_the_guard_can_tell(fs: Box, exchange: Exchange) -> None:
-    """Its socket is still open to a call that is no longer its own: `connect` tells another destination and another exo_entry."""
+    """Its socket is still open to a call that is no longer its own: `connect` tells another destination and exo_entry."""
     with app(fs, lambda call: call.eof.wait(20)) as mute, AppServer(hold, port=fs.other_hosts.port) as other:
         call = exchange.call(DID)
         wait_for(lambda: len(other.calls) == 1 and bool(other.calls[0].data), 8)

@@ -1,8 +1,8 @@
 """FreeSWITCH's event socket in a few plain lines, for tests only.
 
-Written apart from exoflow's own `esl/`, so that a mistake there cannot hide itself in the tests. Both directions: `EventSocket` connects to
-FreeSWITCH, `AppServer` is connected to by the dialplan's `socket`. All waits have a deadline in seconds and raise `TimeoutError`, or `Gone` when
-the peer closed.
+Written apart from exoflow's own `esl/`, so that a mistake there cannot hide itself in the tests. Both directions: `EventSocket`
+connects to FreeSWITCH, `AppServer` is connected to by the dialplan's `socket`. All waits have a deadline in seconds, and raise
+`Gone` when the peer closed.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Link:
         return reply
 
     def close(self) -> None:
-        """Ends the connection at once, as a killed process does. (`close` alone would leave it open while the reader has the file.)"""
+        """Ends the connection at once, as a killed process does."""
+        # closing alone would leave it open for as long as the reader has its file
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
