@@ -125,7 +125,19 @@ class BLeg:
         )
         channel.call_uuid = self.session.channel.uuid
         channel.other, channel.other_type = self.session.channel, "originator"
-        for name, value in self.variables.items():
+        kind = self.leg.endpoint.partition("/")[0].lower()
+        given = {
+            "is_outbound": "true",
+            "max_forwards": "70",
+            "originator": self.session.channel.uuid,
+            "originator_codec": "PCMA@8000h@20i",
+            "signal_bond": self.session.channel.uuid,
+            **self.variables,
+            "originate_early_media": "true" if self.session.channel.media and not is_true(self._ignoring()) else "false",
+            "originating_leg_uuid": self.session.channel.uuid,
+            "originate_endpoint": kind,
+        }
+        for name, value in given.items():
             channel.set(name, value)
         self.switch.register(channel)
         return channel

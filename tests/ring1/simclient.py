@@ -1,14 +1,18 @@
-"""A hand-written app for the embedded switch: raw sockets and no code of exoflow, so that the two cannot agree on a mistake."""
+"""A hand-written app for the embedded switch: raw sockets and its own parser, so that the two cannot share a mistake."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 from urllib.parse import unquote
 
 import gevent
 from gevent import socket
 from gevent.queue import Queue
 from gevent.server import StreamServer
+
+from exoflow.sim import EmbeddedSwitch
 
 WAIT = 5.0  # wall seconds any one thing may take in these tests
 
@@ -189,3 +193,20 @@ def event_socket(address: tuple[str, int], password: str = "exoflow") -> Wire:
     assert greeting.name == "auth/request"
     assert wire.command(f"auth {password}").get("Reply-Text") == "+OK accepted"
     return wire
+
+
+@contextmanager
+def running(
+    script: Callable[[Wire], None] | None = None, *, speed: float = 50.0, **options: Any
+) -> Iterator[tuple[EmbeddedSwitch, App]]:
+    """A started switch and the app it connects to; both are stopped at the end."""
+    app = App(script)
+    try:
+        with EmbeddedSwitch(app.address, speed=speed, **options) as switch:
+            yield switch, app
+    finally:
+        app.stop()
+
+
+def codes(switch: EmbeddedSwitch) -> list[str]:
+    return [violation.code for violation in switch.violations]
