@@ -8,6 +8,7 @@ the body: many CRMs send JSON as text/html, and every number is held against the
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -20,6 +21,10 @@ from exoflow.telephony.numbers import agent_number
 MAX_NUMBERS = 50  # at 30 s each nobody waits for more; as in the configuration
 MAX_RING_SECONDS = 60  # section 4.3
 MAX_TALK_SECONDS = 4500  # section 4.3
+
+# how these begin, whatever type the server says
+_JSON_OBJECT = re.compile(r'\{\s*["}]')
+_WEB_PAGE = re.compile(r"<(!doctype|html|\?xml)", re.IGNORECASE)
 
 
 class BadAnswer(ExoflowError):
@@ -95,9 +100,9 @@ def parse_agents(answer: Answer) -> AgentsAnswer:
     except UnicodeDecodeError:
         raise BadAnswer("body", "is not UTF-8 text") from None
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "application/json" or text.startswith(("{", "[")):
+    if media_type == "application/json" or _JSON_OBJECT.match(text):
         return _programmable(text)
-    if text.startswith("<"):
+    if _WEB_PAGE.match(text):
         raise BadAnswer("body", "is a web page, not numbers; the URL leads to the wrong place or to an error page")
     return AgentsAnswer(_plain(text))
 
