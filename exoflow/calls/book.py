@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import gevent
 from gevent.event import AsyncResult
@@ -60,19 +60,19 @@ class CallBook:
         self.listeners: list[Listener] = []
         self.wake: Callable[[], None] = lambda: None
         self.live: dict[str, Call] = {}  # by call id: not yet closed in the store
+        self._by_channel: dict[str, Call] = {}  # of the live ones
 
     def open(self, facts: CallFacts, account: Account | None) -> Call:
         """A new call; its row is queued, nothing is waited for."""
-        call = Call(self, CallState(facts), account)
-        self.live[facts.id] = call
+        call = self._enter(Call(self, CallState(facts), account))
         call.changed(whole=True)
         return call
 
     def resume(self, channel: str) -> Call | None:
         """The call of a channel that comes again (its app died, or its socket): None if unknown or already closed."""
-        for call in self.live.values():
-            if call.state.facts.channel == channel and not call.closed:
-                return call
+        running = self._by_channel.get(channel)
+        if running is not None and not running.closed:
+            return running
         of_channel = (t.calls.c.channel == channel, t.calls.c.closed_at.is_(None))
         found = self.store.read(lambda c: rows.load(c, *of_channel, limit=1, newest_first=True))
         return self.adopt(found[0]) if found else None
@@ -83,8 +83,9 @@ class CallBook:
         if known is not None:
             return known
         account = self.accounts(state.facts.account) if state.facts.account else None
-        call = Call(self, state, account, deliveries=self.store.read(lambda c: _deliveries_of(c, state.facts.id)))
-        return self.live.setdefault(state.facts.id, call)
+        sent = self.store.read(lambda c: _deliveries_of(c, state.facts.id))
+        # somebody else may have adopted it during the read
+        return self.live.get(state.facts.id) or self._enter(Call(self, state, account, deliveries=sent))
 
     def unfinished(self) -> list[CallState]:
         """Calls that an earlier process left open, oldest first."""
@@ -116,6 +117,16 @@ class CallBook:
     def recent(self, limit: int = 20, *, account: str | None = None, outcome: str | None = None) -> list[CallState]:
         """The newest calls first."""
         return self.store.read(lambda c: lookup.recent(c, limit, account=account, outcome=outcome))
+
+    def forget(self, call: Call) -> None:
+        """The call is closed on disk."""
+        self.live.pop(call.id, None)
+        if self._by_channel.get(call.state.facts.channel) is call:
+            del self._by_channel[call.state.facts.channel]
+
+    def _enter(self, call: Call) -> Call:
+        self.live[call.id] = self._by_channel[call.state.facts.channel] = call
+        return call
 
 
 @dataclass(slots=True)
@@ -236,12 +247,16 @@ class Call(Mirror):
         self.changed()
 
     def caller_gone(
-        self, at: datetime | None = None, cause: str = "", q850: int | None = None, ended_by: str = "caller"
+        self,
+        at: datetime | None = None,
+        cause: str = "",
+        q850: int | None = None,
+        ended_by: Literal["", "caller", "exoflow", "switch"] = "caller",
     ) -> None:
-        """The caller's channel has ended; `ended_by` is caller, exoflow or switch. Steps that need no caller go on."""
+        """The caller's channel has ended. Steps that need no caller go on."""
         state = self.state
         state.ended_at, state.cause, state.q850 = at or self.book.clock(), cause, q850
-        state.ended_by = ended_by  # type: ignore[assignment]
+        state.ended_by = ended_by
         state.caller_left = ended_by == "caller"
         self.changed(whole=True)
 
@@ -302,7 +317,7 @@ class Call(Mirror):
         written, self._writing = self._writing, _Pending()
         self._failures = 0
         if written.call and self.closed:
-            self.book.live.pop(self.id, None)
+            self.book.forget(self)
         if written.delivery is not None:
             self.book.wake()
 
