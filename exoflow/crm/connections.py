@@ -37,6 +37,7 @@ class Trail:
     """How far the request under way has come, for the sentence of its failure."""
 
     waiting_for: str = "nothing was begun"
+    looking_up: str = ""  # the name, while it is looked up
     in_handshake: bool = False
     status: int | None = None
 
@@ -98,15 +99,16 @@ class _Connecting:
 
     def _new_conn(self) -> socket.socket:
         here = trail.get()
-        here.waiting_for = f"still looking up the name {self.host}"
+        here.looking_up = self.host
         try:
             targets = self.checks.resolver.resolve(self._dns_host, self.port)
         except (OSError, UnicodeError) as problem:
             why = getattr(problem, "strerror", None) or "not a host name"
             raise Refusal("dns", f"the name {self.host} cannot be looked up: {why}") from None
+        here.looking_up = ""
         problems: list[Refusal] = []
         for family, address in targets:
-            here.waiting_for = f"still connecting to {address[0]} port {self.port}"
+            here.waiting_for = f"still connecting to {address[0]} port {self.port} (a host that is down, or a firewall)"
             try:
                 # a dead first address leaves time for the others
                 return self._connected(family, address, self.timeout / len(targets))
@@ -146,7 +148,7 @@ def _not_connected(problem: OSError, peer: str, seconds: float) -> Refusal:
     if isinstance(problem, ConnectionRefusedError):
         return Refusal("refused", f"nothing listens at {peer}")
     if isinstance(problem, TimeoutError):
-        return Refusal("timeout", f"no connection to {peer} within {seconds:.3g} s")
+        return Refusal("timeout", f"no connection to {peer} within {seconds:.3g} s (a host that is down, or a firewall)")
     return Refusal("refused", f"cannot connect to {peer}: {problem.strerror or type(problem).__name__}")
 
 
@@ -225,6 +227,8 @@ def diagnose(error: BaseException, deadline: float, here: Trail) -> tuple[Failur
     if here.in_handshake and (handshake := first((ssl.SSLError, u3.SSLError, ConnectionError))):
         why = (getattr(handshake, "reason", None) or "the connection was closed").replace("_", " ").lower()
         return "tls", f"the TLS handshake failed: {why}"
+    if here.looking_up and isinstance(error, TimeoutError):
+        return "dns", f"the name {here.looking_up} was not looked up within {deadline:g} s"
     if first((requests.Timeout, u3.TimeoutError, TimeoutError)):
         return "timeout", f"not done within {deadline:g} s: {here.waiting_for}"
     if first((ConnectionError, u3.IncompleteRead, http.client.IncompleteRead, ssl.SSLError)):
