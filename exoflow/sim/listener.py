@@ -56,6 +56,7 @@ class Listener:
         self.authed = session is not None
         self.connected_at: float | None = None  # wall clock, when the reply to `connect` was queued
         self.running = True
+        self._last_sent = False  # nothing follows what is queued
         self._exits = False  # a command that ends the connection was read
         self.finished = Flag()
         self.linger: int | None = None  # seconds; -1 for ever
@@ -112,6 +113,7 @@ class Listener:
         finally:
             self.running = False
             self._ended()
+            self._last_sent = True
             self._out_ready.set()
             writer.join(timeout=1.0)  # the notice on its way; a peer that does not read loses it
             writer.kill(block=False)
@@ -160,7 +162,7 @@ class Listener:
                     self.sock.sendall(data)
                 except OSError:
                     return
-            if not self.running:
+            if self._last_sent:
                 return
 
     def close(self) -> None:

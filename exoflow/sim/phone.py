@@ -169,11 +169,9 @@ class Phone:
         self.was_asked()
         self._notice("ended", self.cause)
         self._ended.set()
-        self.switch.noticed.set()
-        self.switch.noticed.clear()
+        self.switch.pulse()
 
     def _notice(self, kind: str, text: str) -> None:
-        self.switch.noticed.set()
-        self.switch.noticed.clear()
+        self.switch.pulse()
         if self._on_event is not None:
             self._on_event(kind, text)

@@ -50,6 +50,7 @@ class Session:
         self.listeners: list[Listener] = []
         self.deaths: list[float] = []  # wall times at which the app let go of this call
         self.reached_app = False  # did the last `socket` connect?
+        self.served = False  # did anything of the app run since?
         self.timers: list[gevent.Greenlet] = []
         self.recordings: dict[str, TalkRecording] = {}
 
@@ -86,7 +87,8 @@ class Session:
         if listener in self.listeners:
             self.listeners.remove(listener)
         connected = listener.connected_at
-        if connected is None or time.monotonic() - connected < EARLY_CLOSE_SECONDS:
+        # an execute that ran shows that the session had parked
+        if connected is None or (time.monotonic() - connected < EARLY_CLOSE_SECONDS and not self.served):
             if not self.channel.hung_up:
                 why = "without `connect`" if connected is None else "within 20 ms of `connect`"
                 self.switch.complain("early_close", f"the app closed the socket {why}: the caller is parked in silence", self)
@@ -196,6 +198,7 @@ class Session:
 
     def _run_message(self, command: Command) -> None:
         """switch_ivr_parse_event."""
+        self.served = True
         what = command.get("call-command")
         if not what:
             self.switch.log("Invalid Command!")

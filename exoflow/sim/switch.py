@@ -100,12 +100,13 @@ class EmbeddedSwitch:
         """Opens the event socket. Raises OSError when its port is taken."""
         self._server = StreamServer(self._event_socket, self._serve, backlog=256)
         self._server.start()
-        self.spawn(self._heartbeat)
+        self._beats = gevent.spawn(self._heartbeat)
 
     def stop(self) -> None:
         """Ends all calls and connections at once."""
         if self._server is not None:
             self._server.stop(timeout=0)
+            self._beats.kill()
         for channel in list(self.channels.values()):
             channel.hangup("SYSTEM_SHUTDOWN")
         gevent.sleep(0)
@@ -229,7 +230,13 @@ class EmbeddedSwitch:
     def complain(self, code: str, text: str, session: Session | None = None) -> None:
         violation = Violation(code, text, session.channel.uuid if session else "")
         self.violations.append(violation)
+        self.pulse()
         logger.error("[ERR] %s", violation)
+
+    def pulse(self) -> None:
+        """Wakes whoever waits for something to be noticed."""
+        self.noticed.set()
+        self.noticed.clear()
 
     def log(self, text: str) -> None:
         logger.info("%s", text)

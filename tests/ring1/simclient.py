@@ -107,13 +107,14 @@ class Wire:
         return self.command(f"api {text}").body.decode()
 
     def start(self, application: str, argument: str = "", *, lock: bool = True) -> str:
-        """Sends an execute and gives its token."""
+        """Sends an execute, reads its reply and gives its token."""
         self.tokens += 1
         token = f"token-{self.tokens}"
         body = argument.encode()
         head = f"sendmsg\ncall-command: execute\nexecute-app-name: {application}\nevent-uuid: {token}\n"
         head += "event-lock: true\n" if lock else ""
         self.send(f"{head}content-type: text/plain\ncontent-length: {len(body)}\n\n".encode() + body)
+        self.until(lambda f: f.name == "command/reply")
         return token
 
     def complete(self, token: str) -> Frame:
