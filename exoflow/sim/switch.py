@@ -127,6 +127,14 @@ class EmbeddedSwitch:
         assert self._server is not None, "not started"
         return str(self._server.server_host), int(self._server.server_port)
 
+    def connect_to(self, app: Address | Sequence[Address]) -> None:
+        """Another app takes the calls from now on."""
+        self.dialplan.hosts = _hosts(app)
+
+    def set_agents(self, scripts: Scripts, default: AgentScript | None = None) -> None:
+        """Other telephones for the attempts from now on."""
+        self.agents = AgentBook(scripts, default or self.agents.default)
+
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> gevent.Greenlet:
         return self._greenlets.spawn(function, *arguments)
 
