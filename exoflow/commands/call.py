@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from exoflow.config.model import Config
     from exoflow.sim.agents import AgentScript
     from exoflow.sim.phone import Phone
     from exoflow.sim.switch import EmbeddedSwitch
@@ -61,10 +62,10 @@ def call(
     for name, number in (("--to", to), ("--from", from_number)):
         if not exchange_digits(number).isascii() or not exchange_digits(number).isdigit():
             raise click.BadParameter(f"{number!r} is no number; write e.g. +918030752400", param_hint=name)
-    config = loaded(path)
+    config, script = loaded(path), _script(agents, talk)
     with (
         tempfile.TemporaryDirectory(prefix="exoflow-call-") as scratch,
-        started(config, speed=speed, default_agent=_script(agents, talk), scratch=Path(scratch)) as hall,
+        started(config, speed=speed, agents=_named(config, script), default_agent=script, scratch=Path(scratch)) as hall,
     ):
         click.echo(f"{from_number} calls {to}")
         phone = _dial(hall.switch, to, from_number, keys, withheld, diverted_from)
@@ -124,6 +125,12 @@ def _typed(phone: Phone) -> None:
             phone.hangup()
             return
         phone.press("".join(char for char in line if char in "0123456789*#"))
+
+
+def _named(config: Config, script: AgentScript) -> dict[str, AgentScript]:
+    """The script for each agent of the accounts, under the agent's name."""
+    agents = [(key, agent) for account in config.accounts.values() for key, agent in account.agents.items()]
+    return {agent.number: script.called(agent.name or key) for key, agent in agents}
 
 
 def _script(name: str, talk: float) -> AgentScript:

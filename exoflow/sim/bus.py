@@ -69,8 +69,10 @@ class Bus:
         """`head` stands before the channel's headers, `tail` behind its variables."""
         self.sequence += 1
         event: Event | None = None
+        uuid = None if channel is None else channel.uuid
         for listener in list(self.listeners):
-            if not listener.wants(name):
+            # first the cheap question: a thousand calls' sockets each want their own call only
+            if (listener.only is not None and listener.only != uuid) or not listener.wants(name):
                 continue
             if event is None:
                 event = self.build(name, channel, head=head, tail=tail, body=body)

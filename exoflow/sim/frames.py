@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 # SWITCH_URL_UNSAFE, switch_utils.h:47
 _UNSAFE = set(b'\r\n #%&+:;<=>?@[\\]^`{|}"')
@@ -21,6 +22,7 @@ REPLY_SIZE = 512  # listener_run's reply buffer: longer replies are cut (mod_eve
 Headers = Iterable[tuple[str, str]]
 
 
+@lru_cache(maxsize=8192)  # most values of a call's events are those of its last event
 def url_encode(text: str) -> str:
     """As switch_url_encode: a `%` before two uppercase hex digits is left alone, so `%0A` decodes to a newline."""
     if _PLAIN.match(text):

@@ -65,6 +65,7 @@ class Listener:
         self.enabled = False
         self.my_events = False
         self.filters: list[tuple[str, str]] = []
+        self.only: str | None = None  # the one uuid that the filters let pass, if that is all they do
         self.format: Literal["plain", "json"] = "plain"
         self._out: deque[bytes] = deque()
         self._out_ready = Flag()
@@ -303,6 +304,12 @@ class Listener:
         return serialize(headers)
 
     def _filter(self, text: str) -> str:
+        reply = self._change_filters(text)
+        name, value = self.filters[0] if len(self.filters) == 1 else ("", "")
+        self.only = value if name.lower() == "unique-id" and value[:1] not in ("+", "-", " ") else None
+        return reply
+
+    def _change_filters(self, text: str) -> str:
         words = text.split(" ", 1)
         name, value = words[0], words[1] if len(words) > 1 else ""
         if name.lower() == "delete" and value:

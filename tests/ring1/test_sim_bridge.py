@@ -237,6 +237,22 @@ def test_a_recording_is_finished_when_the_caller_leaves(tmp_path: Path) -> None:
             assert sound.getnchannels() == 1
 
 
+def test_a_recording_without_talk_is_discarded(tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    with running(default_agent=AgentScript.busy()) as (switch, app):
+        watcher = watch(switch, "RECORD_STOP")
+        switch.call(TO, FROM)
+        wire = app.call()
+        wire.run("multiset", "^^;RECORD_BRIDGE_REQ=true")
+        wire.run("record_session", str(path))
+        assert path.exists()
+        wire.run("bridge", dial("09876543210"))
+        wire.run("stop_record_session", str(path))
+        event = watcher.event("RECORD_STOP")
+        assert (event.get("Record-Completion-Cause"), event.get("variable_RECORD_DISCARDED")) == ("empty-file", "true")
+        assert not path.exists()
+
+
 def test_an_unwritable_recording_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with running() as (switch, app):

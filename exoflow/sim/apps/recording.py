@@ -102,6 +102,10 @@ def _stop(session: Session, recording: TalkRecording) -> None:
     try:
         size = _write_wav(recording.path, recording.channels, recording.seconds)
         cause = "success-silence" if session.channel.hung_up else "success-maxtime"
+        if not recording.seconds:  # nobody talked: the file is taken away again (switch_ivr_async.c:1661)
+            recording.path.unlink()
+            session.channel.set("RECORD_DISCARDED", "true")
+            size, cause = 0, "empty-file"
     except OSError as e:
         session.switch.log(f"Error writing {recording.path}: {e.strerror}")
         size, cause = 0, "uri-failure"
