@@ -95,6 +95,14 @@ class FreeSwitch:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(10)
 
+    def version(self) -> str:
+        """What `version` says, for reports."""
+        link = self.connect()
+        try:
+            return link.api("version")
+        finally:
+            link.close()
+
     def log_lines(self, *, containing: str = "") -> list[str]:
         path = self.log / "freeswitch.log"
         if not path.exists():

@@ -55,7 +55,7 @@ class ExchangeCall:
     def press(self, keys: str, *, after: float | None = None, milliseconds: int = 100) -> ExchangeCall:
         """Presses keys (RFC 2833), now or `after` seconds after the answer."""
         self._pause_until(after)
-        self._api(f"uuid_send_dtmf {self.uuid} {keys}@{milliseconds * 8}")
+        self._api(f"uuid_send_dtmf {self.uuid} {keys}@{milliseconds}")
         return self
 
     def speak(self, hz: int = 440, *, after: float | None = None) -> ExchangeCall:

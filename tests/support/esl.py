@@ -164,6 +164,7 @@ class AppCall(Link):
         self.data: Headers = {}
         self.hangup: Headers = {}
         self.hung_up = Event()
+        self.taken = Event()
         self._open: dict[str, AsyncResult] = {}
         self.listeners.append(self._on_event)
 
@@ -180,6 +181,13 @@ class AppCall(Link):
         self.data = self.command("connect").headers
         self.command("linger 5")
         self.command("myevents")
+        return self.data
+
+    def take(self) -> Headers:
+        """What every app does first: `connect`, then the guard is disarmed. `taken` is set when that is done."""
+        self.connect()
+        self.execute("sched_cancel")
+        self.taken.set()
         return self.data
 
     def start(self, app: str, arg: str = "") -> AsyncResult:
