@@ -158,6 +158,8 @@ class Channel:
         self.wake.set()
 
     def transferred(self, destination: str) -> None:
+        """On its way to another extension: the destination before it stands in RDNIS from now on."""
+        self.rdnis = self.destination
         self.destination = destination
         self._mark("Transfer")
         self.times["Bridged"] = 0  # facts: it reads 0 after a transfer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid as uuids
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import gevent
@@ -125,7 +125,7 @@ class Session:
         """switch_channel_ready: neither down nor on its way to another extension."""
         return not self.channel.hung_up and self.transfer_to is None and not self.reset
 
-    def run(self, extension: Callable[[Session, str], list[tuple[str, str]]], destination: str) -> None:
+    def run(self, extension: Callable[[Session, str], Iterator[tuple[str, str]]], destination: str) -> None:
         """Routes and executes until the call is over, then reports it."""
         channel = self.channel
         try:
@@ -150,6 +150,7 @@ class Session:
         if destination is None or self.channel.hung_up:
             return ""
         self.channel.transferred(destination)
+        self.digits.clear()  # a transfer drops the keys that wait to be read
         return destination
 
     def execute(self, application: str, argument: str | None) -> bool:

@@ -209,5 +209,12 @@ def running(
         app.stop()
 
 
+def eventually(true: Callable[[], bool], seconds: float = WAIT) -> None:
+    """Returns as soon as it is true; for what no event tells of."""
+    with gevent.Timeout(seconds, Late("it did not come true")):
+        while not true():
+            gevent.sleep(0.002)
+
+
 def codes(switch: EmbeddedSwitch) -> list[str]:
     return [violation.code for violation in switch.violations]

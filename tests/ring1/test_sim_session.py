@@ -6,7 +6,7 @@ import time
 
 import gevent
 import pytest
-from simclient import WAIT, App, Wire, codes, event_socket, running
+from simclient import WAIT, App, Wire, codes, event_socket, eventually, running
 
 from exoflow.sim import AgentScript, EmbeddedSwitch, dialplan
 
@@ -198,7 +198,8 @@ def test_without_guard_an_early_close_would_be_silence_for_ever() -> None:
 
 
 def test_a_refused_connection_waits_for_the_app_and_then_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialplan, "REFUSAL_MS", 5)
+    monkeypatch.setattr(dialplan, "LOOK_MS", 5)
+    monkeypatch.setattr(dialplan, "REFUSED_SECONDS", 0.1)
     app = App()
     app.stop()
     with EmbeddedSwitch(app.address, speed=50) as switch:
@@ -206,7 +207,40 @@ def test_a_refused_connection_waits_for_the_app_and_then_falls_back(monkeypatch:
         assert phone.wait(WAIT)
         assert phone.session is not None
         variables = phone.session.channel.variables
-        assert (variables["exo_fallback"], variables["exo_refusals"]) == ("refused", "9")
+        assert (variables["exo_fallback"], variables["exo_end"]) == ("refused", "refused")
+        assert int(variables["exo_entry"]) > 2
+
+
+def test_keys_typed_while_no_app_is_there_are_kept_for_the_next() -> None:
+    app, later = App(), App()
+    with EmbeddedSwitch(app.address, speed=50) as switch:
+        phone = switch.call(TO, FROM)
+        wire = app.call()
+        wire.run("answer")
+        app.stop()
+        wire.close()
+        assert phone.session is not None
+        variables = phone.session.channel.variables
+        eventually(lambda: variables.get("exo_end") == "refused")
+        phone.press("12")
+        eventually(lambda: variables.get("exo_typed") == "12")
+        switch.connect_to(later.address)
+        again = later.greet(later.call(greet=False))
+        assert again.get("variable_exo_typed") == "12"
+    later.stop()
+
+
+def test_the_other_box_gets_a_call_whose_app_is_mute() -> None:
+    mute, other = App(), App()
+    with EmbeddedSwitch(mute.address, other_apps=[other.address], speed=50, guard_seconds=0.1) as switch:
+        switch.call(TO, FROM)
+        mute.call(greet=False)
+        first = other.greet(other.call(greet=False))
+        assert (first.get("variable_exo_asked"), first.get("variable_exo_entry")) == ("others", "2")
+        assert first.get("variable_exo_did") == "8030752400"
+        assert first.get("Caller-Destination-Number") == "exoflow_guard"
+    mute.stop()
+    other.stop()
 
 
 def test_a_call_comes_back_when_its_app_dies_in_a_prompt() -> None:
