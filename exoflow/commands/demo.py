@@ -132,10 +132,15 @@ def _judged(hall: Hall, crm: DemoCrm, state: CallState, scenario: Scenario, had:
 
 
 def _what_next(main: Path) -> None:
-    click.echo(
-        f"\nLook next:\n"
-        f"  exoflow calls -c {main}                 the calls, and why they ended so; one of them whole: add its id\n"
-        f"  {main.parent}/accounts/acme.yaml         the flow these callers met: change it, then\n"
-        f"  exoflow check -c {main}                 is it good?\n"
-        f"  exoflow call -c {main} --to +918030752400 --from +919811100001   meet it yourself, keys from the keyboard"
+    from exoflow.sim.scenarios import NUMBER
+
+    lines = (
+        (f"exoflow calls -c {main}", "the calls and why they ended so; with an id: one of them whole"),
+        (f"{main.parent}/accounts/acme.yaml", "the flow these callers met: change it"),
+        (f"exoflow check -c {main}", "is it good?"),
+        (f"exoflow call -c {main} --to {NUMBER} --from +919811100001", "meet it yourself; keys are typed"),
     )
+    width = max(len(line) for line, _ in lines)
+    click.echo("\nLook next:")
+    for line, what in lines:
+        click.echo(f"  {line:<{width}}  {what}")

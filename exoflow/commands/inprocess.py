@@ -86,20 +86,20 @@ def loaded(path: Path) -> Config:
 @contextmanager
 def started(config: Config, **options: Any) -> Iterator[Hall]:
     """Switch and server, stopped at the end; `options` are Rehearsal's. What cannot start is a ClickException."""
+    rehearsal: Rehearsal | None = None
+    service: Service | None = None
     try:
-        rehearsal = Rehearsal(config, **options)
-    except OSError as error:
-        raise click.ClickException(f"the embedded switch cannot start: {error}") from error
-    try:
-        PromptBook(rehearsal.config.prompts).build(rehearsal.config)
-        service = Service(rehearsal.config)
-        service.start()
         try:
+            rehearsal = Rehearsal(config, **options)
+            PromptBook(rehearsal.config.prompts).build(rehearsal.config)
+            service = Service(rehearsal.config)
+            service.start()
             rehearsal.serve_at(service.address)
-            yield Hall(service, rehearsal)
-        finally:
-            service.stop()
-    except (ExoflowError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        except (ExoflowError, OSError) as error:
+            raise click.ClickException(f"cannot start: {error}") from error
+        yield Hall(service, rehearsal)
     finally:
-        rehearsal.stop()
+        if service is not None:
+            service.stop()
+        if rehearsal is not None:
+            rehearsal.stop()
