@@ -40,7 +40,12 @@ HEARTBEAT_SECONDS = 20.0  # wall seconds; event-heartbeat-interval's default
 
 @dataclass
 class Violation:
-    """Something FreeSWITCH would have turned into harm. This switch did what FreeSWITCH does, and says so."""
+    """Something FreeSWITCH would have turned into harm. This switch did what FreeSWITCH does, and says so.
+
+    Codes, the reasons in facts (freeswitch-socket.md, section): expansion, api_expansion, second_leg, endpoint, dialled_text,
+    foreign_call, word_pair, getvar (9, 5); nested (6); no_connect, early_close, linger, resume, guard_in_bridge (1, 2, 7);
+    early_media, uuid_twice, failure_transfer, missing_sound, invalid_application, events_lost (pri-and-freetdm.md 1, 8, 10).
+    """
 
     code: str
     text: str
