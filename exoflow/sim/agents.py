@@ -79,7 +79,7 @@ class AgentBook:
         self._used: dict[str, int] = {}
 
     def script(self, digits: str) -> AgentScript:
-        tails = [tail for tail in self.scripts if digits.endswith(tail.lstrip("+").removeprefix("91") or tail)]
+        tails = [tail for tail in self.scripts if digits.endswith(tail.removeprefix("+91").removeprefix("+"))]
         if not tails:
             return self.default
         tail = max(tails, key=len)
