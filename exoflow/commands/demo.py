@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +92,8 @@ def _one(hall: Hall, crm: DemoCrm, number: int, scenario: Scenario) -> bool:
     from exoflow.sim.scenarios import NUMBER
 
     def entry(state: CallState, entry: Entry) -> None:
-        click.echo(journey_line(entry, hall.zone(state)))
+        # without its evidence, such as whole URLs: `exoflow calls ID` shows that
+        click.echo(journey_line(replace(entry, evidence={}), hall.zone(state)))
 
     def notice(kind: str, text: str) -> None:
         if kind != "asked":
