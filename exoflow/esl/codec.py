@@ -1,7 +1,8 @@
 """Frames and events of the event socket: bytes in, values out, no I/O.
 
-A header is found when it is asked for, split off at the first `: ` and decoded once. Nothing is decoded before it is split and nothing is
-split after it was decoded, so a caller's `%0A` stays a character of his name (facts/freeswitch-socket.md, sections 8 and 10).
+A header is found when it is asked for, split off at the first `: ` and decoded once. Nothing is decoded before it is split
+and nothing is split after it was decoded, so a caller's `%0A` stays a character of his name (facts/freeswitch-socket.md,
+sections 8 and 10).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What greenswitch does between socket and program, done so that no wait is left behind.
 
-`Wire` goes before a greenswitch class in the inheritance and takes over its reader, its dispatcher and its `send`. The defects it cures are
-those of facts/freeswitch-socket.md, section 10; each has its test in tests/ring1/test_esl_cures.py, which fails on greenswitch alone.
+`Wire` goes before a greenswitch class in the inheritance and takes over its reader, its dispatcher and its `send`. The
+defects it cures are those of facts/freeswitch-socket.md, section 10; each has its test in tests/ring1/test_esl_cures.py,
+which fails on greenswitch alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
-from gevent.event import AsyncResult, Event as Signal
+from gevent.event import AsyncResult
+from gevent.event import Event as Signal
 from gevent.lock import RLock
 
 from exoflow.errors import CommandRefused, DeadlineExceeded, Disconnected, ExoflowError, ProtocolError
@@ -144,16 +146,13 @@ class Wire:
                 raise Disconnected("a command to be sent", str(self.close_reason))
             self._answers.extend(answers)
             try:
-                with gevent.Timeout(WRITE_SECONDS, False) as late:
+                with gevent.Timeout(WRITE_SECONDS):
                     self.sock.sendall(data)
-                    late.close()
-                    return
-            except OSError as error:
-                self._finish(Disconnected("a command to be sent", str(error)))
-                raise Disconnected("a command to be sent", str(error)) from None
-            # half a command may be on the wire: nothing can follow it
-            self._finish(Disconnected("a command to be sent", f"the switch read nothing for {WRITE_SECONDS:g} s"))
-            raise Disconnected("a command to be sent", str(self.close_reason))
+            except (OSError, gevent.Timeout) as error:
+                # half a command may be on the wire: nothing can follow it
+                why = f"the switch read nothing for {WRITE_SECONDS:g} s" if isinstance(error, gevent.Timeout) else str(error)
+                self._finish(Disconnected("a command to be sent", why))
+                raise Disconnected("a command to be sent", why) from None
 
     def command(self, text: str, *, deadline: float = REPLY_SECONDS) -> Reply:
         """One command of one line, and its reply. Raises UnsafeText, CommandRefused, DeadlineExceeded, Disconnected."""

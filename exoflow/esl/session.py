@@ -1,0 +1,219 @@
+"""One call's socket: FreeSWITCH connected to us (`socket host:port async full`) and does what we say to one channel."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult
+from gevent.event import Event as Signal
+from greenswitch.esl import OutboundSession
+
+from exoflow.errors import CallEnded, CommandRefused, Disconnected, ExoflowError, ProtocolError
+from exoflow.esl import safety
+from exoflow.esl.codec import Event, Headers, encode_execute
+from exoflow.esl.wire import REPLY_SECONDS, Reply, Wire
+
+CONNECT_SECONDS = 5.0  # a peer that sends us no channel data by then is no FreeSWITCH; the dialplan's guard fires then, too
+LINGER_SECONDS = 5  # the events after a hangup come within milliseconds; a bound all the same (without one: for ever)
+FAREWELL_SECONDS = 10.0  # for the last events of a hung-up channel: linger, its rounding, and a busy box
+# one random part a process and a counter: a token is unique, and cheaper than a uuid each
+_TOKEN_ROOT = os.urandom(6).hex()
+_tokens = itertools.count(1)
+
+EVENTS = (
+    "CHANNEL_EXECUTE_COMPLETE",
+    "CHANNEL_ANSWER",
+    "CHANNEL_BRIDGE",
+    "CHANNEL_UNBRIDGE",
+    "CHANNEL_HANGUP",
+    "CHANNEL_HANGUP_COMPLETE",
+)
+
+
+class CallSession(Wire, OutboundSession):
+    """The caller's channel. Applications run one after the other; each wait ends by result, error, hangup, EOF or deadline."""
+
+    def __init__(self, client_address: Any, sock: Any) -> None:
+        self.channel = Headers(b"")  # what `connect` told of the channel
+        self.hangup_event: Event | None = None  # CHANNEL_HANGUP or, better, CHANNEL_HANGUP_COMPLETE
+        self.answered_event: Event | None = None
+        self.bridged_event: Event | None = None  # of the bridge that runs or ran last
+        self.ended = Signal()  # the channel is down, or the socket is
+        self.complete = Signal()  # nothing more will come
+        self._executes: dict[str, AsyncResult] = {}
+        self._uuid = ""
+        super().__init__(client_address, sock)
+
+    # --- the beginning ------------------------------------------------------------------------
+
+    def begin(self) -> Headers:
+        """Takes the call over: `connect`, the events we need, and the guard disarmed. Returns the channel's data.
+
+        Nothing but `connect` may come first (mod_event_socket.c:2704-2717). `sched_cancel` is awaited: a socket closed
+        within some 50 ms of `connect` would leave the caller parked for ever (facts, section 2).
+        Raises DeadlineExceeded, Disconnected, ProtocolError, CommandRefused, CallEnded.
+        """
+        self.connect()
+        token = _token()
+        done = self._executes[token] = AsyncResult()
+        commands = (f"linger {LINGER_SECONDS}", f"filter Unique-ID {self._uuid}", f"event plain {' '.join(EVENTS)}")
+        packet = "".join(command + "\n\n" for command in commands).encode() + encode_execute("sched_cancel", "", token)
+        # a refused subscription shows as sched_cancel's deadline at the latest; the reply tells it at once
+        fails = [self._fails_if_refused(done, command) for command in (*commands, "sched_cancel")]
+        try:
+            self.write(packet, *fails)
+            self._wait(done, "end of sched_cancel", CONNECT_SECONDS)
+        finally:
+            self._executes.pop(token, None)
+        return self.channel
+
+    def connect(self) -> Headers:
+        """The channel's data, asked for once. Raises DeadlineExceeded, Disconnected, ProtocolError."""
+        if not self._uuid:
+            reply = self.commands("connect", deadline=CONNECT_SECONDS)[0]
+            self.channel = reply.frame.headers
+            self.session_data = reply.headers
+            try:
+                self._uuid = safety.uuid(self.channel.get("Unique-ID") or self.channel.variable("uuid"))
+            except ExoflowError:
+                raise ProtocolError("channel data without a uuid", reply.data.encode()) from None
+            self._outbound_connected = True
+        return self.channel
+
+    @property
+    def uuid(self) -> str:
+        return self._uuid
+
+    # --- applications -------------------------------------------------------------------------
+
+    def execute(self, application: str, argument: str = "", *, deadline: float) -> Event:
+        """Runs an application and returns its CHANNEL_EXECUTE_COMPLETE, also when a hangup ended it.
+
+        Raises CallEnded (the channel is down and it never ran to an end), CommandRefused, DeadlineExceeded (it may still
+        run), Disconnected, UnsafeText.
+        """
+        if self.ended.is_set():
+            raise self._end()
+        token = _token()
+        packet = encode_execute(safety.application(application), safety.argument(application, argument), token)
+        done = self._executes[token] = AsyncResult()
+        try:
+            self.write(packet, self._fails_if_refused(done, application))
+            event: Event = self._wait(done, f"end of {application}", deadline)
+        finally:
+            self._executes.pop(token, None)
+        return event
+
+    def _fails_if_refused(self, done: AsyncResult, command: str) -> Any:
+        def answer(reply: Reply | ExoflowError) -> None:
+            if isinstance(reply, ExoflowError):
+                if not done.ready():
+                    done.set_exception(self._end())
+            elif reply.refused and not done.ready():
+                done.set_exception(CommandRefused(command, reply.data.strip()))
+
+        return answer
+
+    # --- what the reader finds ----------------------------------------------------------------
+
+    def on_event(self, event: Event) -> None:
+        if event.name == "CHANNEL_EXECUTE_COMPLETE":
+            done = self._executes.get(event.get("Application-UUID"))
+            if done is not None and not done.ready():
+                done.set(event)
+            return
+        if event.get("Unique-ID") != self._uuid:
+            return  # a B leg's end is not the call's
+        if event.name == "CHANNEL_ANSWER":
+            self.answered_event = event
+        elif event.name == "CHANNEL_BRIDGE":
+            self.bridged_event = event
+        elif event.name in ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE"):
+            self.hangup_event = event
+            self.ended.set()
+            if event.name == "CHANNEL_HANGUP_COMPLETE":
+                self._all_said()
+
+    def on_linger(self) -> None:
+        self._lingering = True
+        self.ended.set()
+
+    def on_closed(self, why: ExoflowError) -> None:
+        self._outbound_connected = False
+        self.ended.set()
+        self._all_said()
+
+    def _all_said(self) -> None:
+        """No COMPLETE can come any more: frees every wait."""
+        self.complete.set()
+        for done in self._executes.values():
+            if not done.ready():
+                done.set_exception(self._end())
+
+    def _end(self) -> ExoflowError:
+        """Why nothing more can be done here: the caller's end, or only the socket's."""
+        if self.hangup_event is not None or self._lingering:
+            return CallEnded(self.cause, self.q850)
+        return Disconnected("the call", str(self.close_reason))
+
+    @property
+    def cause(self) -> str:
+        """Why the channel ended, by FreeSWITCH's name; empty while it lives or if nothing told."""
+        return self.hangup_event.get("Hangup-Cause") if self.hangup_event is not None else ""
+
+    @property
+    def q850(self) -> int | None:
+        text = self.hangup_event.variable("hangup_cause_q850") if self.hangup_event is not None else ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 5 else None
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def hang_up(self, cause: str) -> None:
+        """Ends the call with a Q.850 cause and waits for its last events, FAREWELL_SECONDS at most."""
+        if not self.ended.is_set():
+            packet = encode_execute("hangup", safety.cause(cause), _token())
+            self.write(packet, lambda reply: None)
+        self.complete.wait(FAREWELL_SECONDS)
+
+    # --- greenswitch's own names, with the same meaning and without their faults ----------------
+
+    def call_command(
+        self, app_name: str, app_args: str | None = None, block: bool = False, response_timeout: Any = None
+    ) -> Any:
+        """As greenswitch's; `block` waits for the application's end, correlated by our token."""
+        if block:
+            return self.execute(app_name, app_args or "", deadline=response_timeout or 3600)
+        wait = AsyncResult()
+        packet = encode_execute(safety.application(app_name), safety.argument(app_name, app_args or ""), _token())
+        self.write(packet, lambda reply: wait.set_exception(reply) if isinstance(reply, ExoflowError) else wait.set(reply))
+        reply = self._wait(wait, f"reply to {app_name}", REPLY_SECONDS)
+        if reply.refused:
+            raise CommandRefused(app_name, reply.data.strip())
+        return reply
+
+    def playback(self, path: str, block: bool = True) -> Any:
+        return self.call_command("playback", path, block=block)
+
+    def answer(self) -> Event:
+        return self.execute("answer", deadline=REPLY_SECONDS)
+
+    def raise_if_disconnected(self) -> None:
+        if self.ended.is_set():
+            raise self._end()
+
+
+def _token() -> str:
+    return f"{_TOKEN_ROOT}-{next(_tokens):x}"
+
+
+def pause(session: CallSession, seconds: float) -> None:
+    """Waits, unless the call ends before. Raises what ended it."""
+    try:
+        with gevent.Timeout(seconds):
+            session.ended.wait()
+    except gevent.Timeout:
+        return
+    session.raise_if_disconnected()

@@ -1,0 +1,159 @@
+"""connect: rings agents one after another until one of them talks with the caller."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from exoflow.agents.groups import Candidate, of_numbers, of_target
+from exoflow.calls.model import Recording
+from exoflow.config.steps import Connect as ConnectSettings
+from exoflow.config.steps import ConnectStep
+from exoflow.crm.answers import BadAnswer, parse_agents
+from exoflow.crm.dialect import CONNECT_HEADERS
+from exoflow.errors import CallEnded, ExoflowError
+from exoflow.flow import recording as recordings
+from exoflow.flow.asking import ask
+from exoflow.flow.attempt import Limits, attempt
+from exoflow.flow.here import QUICK_SECONDS, Here
+from exoflow.lines import trunks
+from exoflow.lines.legs import RecordingEvents
+
+# India's ringing tone, made by FreeSWITCH itself while a leg is set up (facts, pri-and-freetdm.md section 8)
+INDIAN_RINGBACK = "%(400,200,400,450);%(400,2000,400,450)"
+_EDGE = "~"  # between the variables of a multiset: a tone has commas and semicolons in it
+
+
+@dataclass(slots=True)
+class Plan:
+    """Whom to ring and how."""
+
+    candidates: list[Candidate]
+    limits: Limits
+    record: Literal["none", "mono", "dual"]
+
+
+class Connect:
+    needs_caller = True
+
+    def run(self, here: Here, step: ConnectStep) -> str:
+        here.talked = False
+        here.call.wants_agent()
+        here.answer()
+        plan = _plan(here, step.connect)
+        here.session.raise_if_disconnected()
+        if not plan.candidates:
+            here.failed("G", "connect.nobody", "There is nobody to ring")
+            return "unanswered"
+        _prepare(here, step.connect, plan)
+        if plan.record == "none":
+            _ring_all(here, plan)
+        else:
+            _ring_recorded(here, plan)
+        return "answered" if here.talked else "unanswered"
+
+    def gone(self, here: Here, step: ConnectStep) -> str:
+        return "answered" if here.talked else "unanswered"
+
+
+# --- whom ---------------------------------------------------------------------------------------
+
+
+def _plan(here: Here, connect: ConnectSettings) -> Plan:
+    limits = Limits(connect.ring_seconds, connect.talk_seconds)
+    if connect.url is None:
+        return Plan(of_target(here.account, connect), limits, connect.record)
+    plan = _ask_crm(here, connect)
+    if plan is not None:
+        return plan
+    if connect.fallback is None:
+        here.note("G", "connect.no_fallback", "The CRM named nobody usable, and the step has no `fallback`")
+        return Plan([], limits, connect.record)
+    here.note("G", "connect.fallback", "On to the step's `fallback`, for the CRM named nobody usable")
+    return Plan(of_target(here.account, connect.fallback), limits, connect.record)
+
+
+def _ask_crm(here: Here, connect: ConnectSettings) -> Plan | None:
+    """The CRM's plan; None if it gave none that can be used."""
+    assert connect.url is not None
+    asked = ask(here, connect.url, timeout=connect.timeout, hold=connect.hold, headers=CONNECT_HEADERS)
+    if asked.answer is None:
+        return None
+    try:
+        told = parse_agents(asked.answer)
+    except BadAnswer as bad:
+        if bad.key != "status":  # a wrong status is in the journey already
+            here.failed("F", "crm.bad_answer", str(bad), key=bad.key, answer=asked.answer.excerpt)
+        return None
+    record = connect.record
+    if told.record is not None:
+        record = ("dual" if told.dual else "mono") if told.record else "none"
+    elif told.dual is not None and record != "none":
+        record = "dual" if told.dual else "mono"
+    limits = Limits(told.ring_seconds or connect.ring_seconds, told.talk_seconds or connect.talk_seconds)
+    here.note("F", "crm.agents", f"The CRM named {len(told.numbers)} agents", numbers=told.numbers, ignored=list(told.ignored))
+    if not told.numbers and connect.fallback is not None:
+        return None
+    return Plan(of_numbers(here.account, told.numbers), limits, record)
+
+
+# --- how ----------------------------------------------------------------------------------------
+
+
+def _prepare(here: Here, connect: ConnectSettings, plan: Plan) -> None:
+    """What the caller's leg must know before its first bridge. Ringback starts at once: waiting for ALERTING means seconds
+    of silence on a mobile network (facts, freeswitch-socket.md section 11)."""
+    ringback = INDIAN_RINGBACK if connect.ringback is None else here.sound(connect.ringback)
+    variables = {
+        "ignore_early_media": "true",
+        "instant_ringback": "true",
+        "ringback": ringback,
+        "transfer_ringback": ringback,
+        "continue_on_fail": "true",
+        "hangup_after_bridge": "false",
+        "RECORD_BRIDGE_REQ": "true",  # talk only: no ringing, no prompts
+        "RECORD_STEREO": "true" if plan.record == "dual" else "false",
+        "RECORD_MIN_SEC": "0",  # a talk of two seconds is a talk
+    }
+    here.execute("multiset", f"^^{_EDGE}" + _EDGE.join(f"{name}={value}" for name, value in variables.items()))
+
+
+def _ring_recorded(here: Here, plan: Plan) -> None:
+    recording = recordings.new(here, "talk", 2 if plan.record == "dual" else 1, datetime.now(UTC))
+    with ExitStack() as watch:
+        events = watch.enter_context(here.parts.lines.recording(recording.path))
+        try:
+            here.execute("record_session", recording.path)
+            _ring_all(here, plan)
+        finally:
+            if not here.session.ended.is_set():
+                with suppress(ExoflowError):  # a hangup stops it, too
+                    here.session.execute("stop_record_session", recording.path, deadline=QUICK_SECONDS)
+            if here.talked:
+                here.call.add_recording(recording)
+                here.afterwards(_check, here, recording, events, watch.pop_all())
+
+
+def _check(here: Here, recording: Recording, events: RecordingEvents, watch: ExitStack) -> None:
+    """Beside the call: who waits for the end of a file has nothing to do with who waits for the next step."""
+    with watch:
+        leg = here.call.state.talk_leg
+        recordings.check(here, recording, events, leg.talk_seconds if leg is not None else None)
+
+
+def _ring_all(here: Here, plan: Plan) -> None:
+    """One after another, until a talk or the list's end."""
+    for candidate in plan.candidates:
+        for name in trunks.outbound_order(here.parts.config.trunks, here.call.state.facts.trunk):
+            try:
+                leg = attempt(here, candidate, name, here.parts.config.trunks[name], plan.limits)
+            except CallEnded:
+                here.talked = here.call.state.legs[-1].outcome == "answered"
+                raise
+            if leg.outcome == "answered":
+                here.talked = True
+                return
+            if leg.outcome != "trunk":
+                break  # the agent cannot be reached now; another line would not help

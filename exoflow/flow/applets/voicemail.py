@@ -1,0 +1,45 @@
+"""voicemail: asks for a message and records it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from exoflow.config.steps import Prompt, VoicemailStep
+from exoflow.errors import CallEnded, DeadlineExceeded
+from exoflow.flow import recording as recordings
+from exoflow.flow.here import QUICK_SECONDS, Here
+from exoflow.prompts import BEEP
+
+END_KEY = "#"
+SILENCE_LEVEL = 200  # energy below which a line is silent; FreeSWITCH's own examples use it
+RECORD_MARGIN = 15.0  # seconds beyond the message's limit before its end is given up
+
+
+class Voicemail:
+    needs_caller = True
+
+    def run(self, here: Here, step: VoicemailStep) -> str:
+        here.answer()
+        voicemail = step.voicemail
+        here.play(Prompt(say=voicemail.say, play=voicemail.play))
+        here.play_sound(BEEP, deadline=QUICK_SECONDS)
+        here.execute("set", f"playback_terminators={END_KEY}")
+        recording = recordings.new(here, "voicemail", 1, datetime.now(UTC))
+        here.call.add_recording(recording)
+        argument = f"{recording.path} {voicemail.max_seconds} {SILENCE_LEVEL} {voicemail.silence_seconds}"
+        with here.parts.lines.recording(recording.path) as events:
+            try:
+                here.execute("record", argument, deadline=voicemail.max_seconds + RECORD_MARGIN)
+                here.note("H", "voicemail.taken", "The caller's message was taken")
+            except CallEnded:
+                here.note("H", "voicemail.taken", "The caller hung up after speaking")
+                raise
+            except DeadlineExceeded:
+                here.failed("H", "voicemail.endless", "The message did not end within its limit and was broken off")
+                here.break_off()
+            finally:
+                recordings.check(here, recording, events, None)
+        return "next"
+
+    def gone(self, here: Here, step: VoicemailStep) -> str:
+        return "next"

@@ -1,0 +1,133 @@
+"""A call arrives: whose it is, who calls, and which flow takes it; or why nobody can."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from exoflow.calls.book import Call, CallBook
+from exoflow.calls.model import CallFacts
+from exoflow.config.model import Account, Route
+from exoflow.esl.codec import Headers
+from exoflow.esl.session import CallSession
+from exoflow.flow import engine
+from exoflow.flow.here import QUICK_SECONDS, Here, Parts
+from exoflow.lines import trunks
+from exoflow.telephony.numbers import caller as read_caller
+from exoflow.telephony.numbers import to_e164
+
+log = logging.getLogger("exoflow.flow")
+
+UNKNOWN_NUMBER_CAUSE = "UNALLOCATED_NUMBER"  # 1: the exchange then says so to the caller
+MAX_DIGITS = 20  # of what the exchange sent; E.164 has 15
+
+
+class Reception:
+    """Takes each new session; returns when the call's record is closed or the call belongs to another process."""
+
+    def __init__(self, parts: Callable[[], Parts], book: CallBook) -> None:
+        self._parts, self._book = parts, book
+
+    def answer(self, session: CallSession) -> None:
+        """The handler of the server. `parts` are read once: a call ends on the configuration it began with."""
+        parts = self._parts()
+        known = self._book.resume(session.uuid) if session.channel.variable("exo_call") else None
+        if known is not None:
+            self._go_on(parts, session, known)
+            return
+        facts, routes = self._facts(parts, session.channel, session.uuid)
+        route = routes[0] if len(routes) == 1 else None
+        call = self._book.open(facts, route.account if route is not None else None)
+        _note_arrival(call, facts)
+        if route is None:
+            _turn_away(session, call, routes)
+            return
+        session.execute("set", f"exo_call={facts.id}", deadline=QUICK_SECONDS)
+        session.execute("ring_ready", deadline=QUICK_SECONDS)
+        call.ringing()
+        engine.run(_here(parts, session, call, route.account_id, route.account))
+
+    def _facts(self, parts: Parts, channel: Headers, channel_uuid: str) -> tuple[CallFacts, list[Route]]:
+        config = parts.config
+        exo_trunk = channel.variable("exo_trunk")
+        trunk = trunks.named(config.trunks, exo_trunk) or exo_trunk
+        dialled = (channel.variable("exo_did") or channel.get("Caller-Destination-Number"))[:MAX_DIGITS]
+        std_code = config.trunks[trunk].std_code if trunk in config.trunks else None
+        raw = channel.get("Caller-Caller-ID-Number")[:MAX_DIGITS]
+        number, withheld = read_caller(raw, hidden=channel.get("Caller-Privacy-Hide-Number") == "true", std_code=std_code)
+        routes = config.candidates(dialled, trunk)
+        route = routes[0] if len(routes) == 1 else None
+        diverted = to_e164(channel.variable("exo_diverted_from"), std_code)
+        facts = CallFacts(
+            id=uuid.uuid4().hex,
+            channel=channel_uuid,
+            created_at=_created(channel),
+            trunk=trunk,
+            dialled_raw=dialled,
+            caller_raw="" if withheld else raw,
+            dialled=route.number.number if route is not None else None,
+            caller=number,
+            caller_withheld=withheld,
+            account=route.account_id if route is not None else None,
+            flow=route.number.flow if route is not None else None,
+            diverted_from=diverted or (route.number.diverted_from if route is not None else None),
+        )
+        return facts, routes
+
+    def _go_on(self, parts: Parts, session: CallSession, call: Call) -> None:
+        """The call was ours before: its socket or its process had died."""
+        state = call.state
+        account = call.account
+        if account is None or state.facts.account is None or state.facts.flow not in account.flows:
+            call.note("C", "flow.gone", "The call came back and its flow is no longer in the configuration")
+            session.hang_up("NORMAL_TEMPORARY_FAILURE")
+            call.close("lost", "flow.gone")
+            return
+        here = _here(parts, session, call, state.facts.account, account)
+        here.step = next((e.step for e in reversed(state.journey) if e.step in here.flow.steps), None) or here.flow.start
+        here.note("C", "call.resumed", f"The call came back after its socket was lost: it goes on at {here.step}")
+        engine.run(here)
+
+
+def _here(parts: Parts, session: CallSession, call: Call, account_id: str, account: Account) -> Here:
+    flow = account.flows[call.state.facts.flow or ""]
+    return Here(parts, session, call, account_id, account, flow)
+
+
+def _created(channel: Headers) -> datetime:
+    """When the SETUP came in, by the switch's clock."""
+    text = channel.get("Caller-Channel-Created-Time")
+    return datetime.fromtimestamp(int(text) / 1e6, UTC) if text.isascii() and text.isdigit() else datetime.now(UTC)
+
+
+def _note_arrival(call: Call, facts: CallFacts) -> None:
+    who = "a withheld number" if facts.caller_withheld else facts.caller or facts.caller_raw or "an unreadable number"
+    text = f"Call from {who} on {facts.trunk or 'an unknown trunk'}, dialled {facts.dialled_raw or 'nothing'}"
+    call.note("B", "call.arrived", text, at=facts.created_at, diverted_from=facts.diverted_from)
+    if facts.caller_withheld:
+        call.note("B", "caller.withheld", "The caller's number is withheld: the CRM gets an empty number")
+    elif facts.caller is None:
+        call.note("B", "caller.unreadable", f"{facts.caller_raw!r} is no number that could be called back; the CRM gets it raw")
+
+
+def _turn_away(session: CallSession, call: Call, routes: list[Route]) -> None:
+    """Nobody's number, or more than one's: the exchange hears 1."""
+    facts = call.state.facts
+    if routes:
+        names = ", ".join(f"{route.number.number} of {route.account_id}" for route in routes)
+        code = "number.ambiguous"
+        text = f"{facts.dialled_raw} may be {names}: give each its `dnis`, the digits that the exchange sends"
+    else:
+        code = "number.unknown"
+        text = (
+            f"{facts.dialled_raw} on {facts.trunk} is in no account: add it under `numbers`, "
+            "with `dnis` if the exchange sends less digits"
+        )
+    call.note("B", code, text)
+    log.warning("call %s turned away: %s", facts.id, text)
+    session.execute("set", "exo_refused=number", deadline=QUICK_SECONDS)
+    session.hang_up(UNKNOWN_NUMBER_CAUSE)
+    call.caller_gone(None, session.cause or UNKNOWN_NUMBER_CAUSE, session.q850 or 1, "exoflow")
+    call.close("refused", code)

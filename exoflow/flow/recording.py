@@ -1,0 +1,77 @@
+"""Recordings: where they go, and whether they are what they should be."""
+
+from __future__ import annotations
+
+import wave
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import gevent
+
+from exoflow.calls.model import Recording
+from exoflow.esl import safety
+from exoflow.flow.here import Here
+from exoflow.lines.legs import RecordingEvents
+
+STOP_SECONDS = 2.0  # from a talk's end to RECORD_STOP: the file is closed within milliseconds
+START_SECONDS = 1.0  # from the beginning to RECORD_START
+TOLERANCE_SECONDS = 1.0  # a file may be shorter than the talk by a frame or two; a second is missing sound
+TOLERANCE_SHARE = 0.02  # of a long talk: clocks of line and switch differ
+
+
+def new(here: Here, kind: Literal["talk", "voicemail"], channels: int, now: datetime) -> Recording:
+    """A recording with its path: one folder a day in the account's time zone, named after the call."""
+    state = here.call.state
+    day = now.astimezone(ZoneInfo(here.account.time_zone)).strftime("%Y/%m/%d")
+    name = f"{state.facts.id}-{len(state.recordings) + 1}.wav"
+    path = here.parts.config.switch.recordings / here.account_id / day / name
+    return Recording(kind, safety.path(str(path)), channels)
+
+
+def check(here: Here, recording: Recording, events: RecordingEvents, wanted: float | None) -> None:
+    """Judges a recording that has been stopped: good only if it was begun, written, and as long as it should be.
+
+    `wanted` are the talk's seconds (None: any length). Waits START_SECONDS and STOP_SECONDS at most.
+    """
+    if not events.started.wait(START_SECONDS):
+        _fail(here, recording, "not_started", _why_not_started(here))
+        return
+    recording.started_at = events.started_at
+    events.stopped.wait(STOP_SECONDS)
+    seconds = gevent.get_hub().threadpool.apply(_wav_seconds, (Path(recording.path),))
+    if seconds is None:
+        problem = "was discarded as empty" if events.discarded else "is not there, or has no sound in it"
+        _fail(here, recording, "no_file", f"the file {problem}; look at the disk and at FreeSWITCH's log")
+        return
+    recording.seconds = round(seconds, 3)
+    if wanted is not None and abs(seconds - wanted) > max(TOLERANCE_SECONDS, TOLERANCE_SHARE * wanted):
+        text = f"the file has {seconds:.1f} s of a talk of {wanted:.1f} s; look at the disk and at FreeSWITCH's log"
+        _fail(here, recording, "wrong_length", text)
+        return
+    recording.state = "good"
+    here.call.update_recording(recording)
+    here.note("H", "recording.good", f"Recorded {seconds:.1f} s", file=recording.path, seconds=recording.seconds)
+
+
+def _why_not_started(here: Here) -> str:
+    lines = here.parts.lines
+    if not lines.up:
+        return f"whether FreeSWITCH recorded is unknown, for its event socket is not connected: {lines.problem}"
+    return f"FreeSWITCH never began to record: make sure its user can write to {here.parts.config.switch.recordings}"
+
+
+def _fail(here: Here, recording: Recording, what: str, text: str) -> None:
+    recording.state, recording.problem = "failed", text
+    here.call.update_recording(recording)
+    here.note("H", f"recording.{what}", f"Recording failed: {text}", file=recording.path)
+
+
+def _wav_seconds(path: Path) -> float | None:
+    """The length by the file's header; None if there is no such file, or no sound in it. In a thread: disks may be slow."""
+    try:
+        with wave.open(str(path)) as sound:
+            return sound.getnframes() / sound.getframerate() or None
+    except (OSError, EOFError, wave.Error):
+        return None

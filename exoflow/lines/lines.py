@@ -1,0 +1,126 @@
+"""The lines as the switch shows them: one connection to its event socket, kept up, and what is watched through it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import gevent
+
+from exoflow.config.model import EventSocket
+from exoflow.errors import Disconnected, ExoflowError
+from exoflow.esl.codec import Event
+from exoflow.esl.link import SwitchLink
+from exoflow.lines.legs import EVENTS, LegEvents, RecordingEvents
+
+log = logging.getLogger("exoflow.lines")
+
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)  # a restarting FreeSWITCH listens again after some 4 s
+ASK_SECONDS = 2.0  # for what a call waits for; FreeSWITCH answers within a millisecond
+LATE_SECONDS = 30.0  # a leg's release may be heard after its call's end; then it is forgotten
+
+
+class Lines:
+    """Keeps the connection; hands each event to whom it concerns."""
+
+    def __init__(self, event_socket: EventSocket) -> None:
+        self._where = event_socket
+        self._link: SwitchLink | None = None
+        self._keeper: gevent.Greenlet | None = None
+        self._legs: dict[str, LegEvents] = {}
+        self._recordings: dict[str, RecordingEvents] = {}
+        self.problem = "not connected yet"
+        self.on_up: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Connects, and again whenever the connection is lost. Waits for the first attempt only."""
+        self._try()
+        self._keeper = gevent.spawn(self._keep)
+
+    def stop(self) -> None:
+        if self._keeper is not None:
+            self._keeper.kill()
+        if self._link is not None:
+            self._link.stop()
+
+    @property
+    def up(self) -> bool:
+        return self._link is not None and self._link.connected
+
+    # --- what calls ask -------------------------------------------------------------------------
+
+    def interrupt(self, channel: str) -> None:
+        """Ends the application that runs on a channel. Raises CommandRefused, DeadlineExceeded, Disconnected."""
+        self._up_link().api(f"uuid_break {channel}", deadline=ASK_SECONDS)
+
+    def exists(self, channel: str) -> bool:
+        """Does the switch still have this channel? Raises CommandRefused, DeadlineExceeded, Disconnected."""
+        return self._up_link().exists(channel)
+
+    @contextmanager
+    def leg(self, uuid: str, on_change: Callable[[LegEvents], None]) -> Iterator[LegEvents]:
+        """Watches a B leg by the uuid that we give it; its release is still heard for a while after the block."""
+        events = self._legs[uuid] = LegEvents(uuid, on_change)
+        try:
+            yield events
+        finally:
+            if events.released.is_set():
+                del self._legs[uuid]
+            else:
+                gevent.spawn_later(LATE_SECONDS, self._legs.pop, uuid, None)
+
+    @contextmanager
+    def recording(self, path: str) -> Iterator[RecordingEvents]:
+        """Watches a recording by its file's path."""
+        events = self._recordings[path] = RecordingEvents(path)
+        try:
+            yield events
+        finally:
+            del self._recordings[path]
+
+    # --- the connection -------------------------------------------------------------------------
+
+    def _up_link(self) -> SwitchLink:
+        if self._link is None or not self._link.connected:
+            raise Disconnected("the event socket", self.problem)
+        return self._link
+
+    def _keep(self) -> None:
+        failures = 0
+        while True:
+            link = self._link
+            if link is not None and link.connected:
+                failures = 0
+                link.closed.wait()
+                self.problem = str(link.close_reason)
+                log.error("event socket lost: %s", self.problem)
+            gevent.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+            failures += 1
+            self._try()
+
+    def _try(self) -> None:
+        where = self._where
+        link = SwitchLink(where.host, where.port, where.password_text(), self._hear)
+        try:
+            link.connect()
+            link.subscribe(*EVENTS)
+        except ExoflowError as error:
+            link.stop()
+            if str(error) != self.problem:
+                log.error("event socket: %s", error)
+            self.problem = str(error)
+            return
+        self._link, self.problem = link, ""
+        log.info("event socket of %s:%d connected", where.host, where.port)
+        self.on_up()
+
+    def _hear(self, event: Event) -> None:
+        if event.name.startswith("RECORD_"):
+            recording = self._recordings.get(event.get("Record-File-Path"))
+            if recording is not None:
+                recording.hear(event)
+            return
+        leg = self._legs.get(event.get("Unique-ID"))
+        if leg is not None:
+            leg.hear(event)

@@ -1,0 +1,112 @@
+"""The only place where the parts are put together."""
+
+from __future__ import annotations
+
+import logging
+
+import gevent
+
+from exoflow.calls.book import CallBook
+from exoflow.calls.model import CallState
+from exoflow.config.model import Account, Config
+from exoflow.crm.http import CrmClient
+from exoflow.crm.sender import Sender
+from exoflow.errors import ExoflowError, PromptError
+from exoflow.esl.server import CallServer
+from exoflow.esl.session import CallSession
+from exoflow.flow.here import Parts
+from exoflow.flow.reception import Reception
+from exoflow.lines.lines import Lines
+from exoflow.prompts import PromptBook
+from exoflow.store.opening import open_store
+
+log = logging.getLogger("exoflow")
+
+STOP_SECONDS = 1.0  # a hand-over takes at most 2 s in all; calls go on by the dialplan
+SENDER_STOP_SECONDS = 1.0
+LOOK_SECONDS = 10.0  # how often calls without a socket are looked for on the switch
+REENTRY_SECONDS = 5.0  # the dialplan gives a call back within 0.1 s of its socket's end; later it is not coming
+
+
+class Service:
+    """exoflow for one configuration: start, address, stop."""
+
+    def __init__(self, config: Config) -> None:
+        """Opens the store and prepares prompts. Raises StoreError, PromptError."""
+        self.config = config
+        self._prompts = PromptBook(config.prompts)
+        report = self._prompts.build(config)
+        if report.absent:
+            wanted = ", ".join(f"{item.path} ({item.where})" for item in report.absent)
+            raise PromptError(f"sound files are missing: {wanted}; bring them, or use `say`")
+        self.store = open_store(config.store)
+        self.book = CallBook(self.store, accounts=self._account)
+        self.crm = CrmClient()
+        self.sender = Sender(self.store, self.crm, self._account)
+        self.book.wake = self.sender.wake
+        self.lines = Lines(config.switch.event_socket)
+        self.lines.on_up = self._look_soon
+        self._parts = Parts(config, self._prompts, self.crm, self.lines)
+        self._reception = Reception(lambda: self._parts, self.book)
+        self.server = CallServer(config.switch.listen_address, self._take, max_calls=config.switch.max_calls)
+        self._held: dict[str, CallSession] = {}  # calls that have a socket, by channel
+        self._looker: gevent.Greenlet | None = None
+        self._look = gevent.event.Event()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where FreeSWITCH's `socket` connects to."""
+        return self.server.address
+
+    def start(self) -> None:
+        """Accepts calls when it returns. Raises OSError if the address is taken."""
+        self.sender.start()
+        self.lines.start()
+        self.server.start()
+        self._looker = gevent.spawn(self._look_after_lost)
+        log.info("waiting for calls on %s:%d", *self.address)
+
+    def stop(self) -> None:
+        """Hands over: accepts no more, closes the calls' sockets, writes all that is known, releases the store."""
+        self.server.stop(STOP_SECONDS)
+        if self._looker is not None:
+            self._looker.kill()
+        self.lines.stop()
+        self.sender.stop(SENDER_STOP_SECONDS)
+        self.crm.close()
+        self.store.close()
+
+    def _account(self, account_id: str) -> Account | None:
+        return self.config.accounts.get(account_id)
+
+    def _take(self, session: CallSession) -> None:
+        self._held[session.uuid] = session
+        try:
+            self._reception.answer(session)
+        finally:
+            if self._held.get(session.uuid) is session:
+                del self._held[session.uuid]
+
+    # --- calls whose end nobody told us -----------------------------------------------------------
+
+    def _look_soon(self) -> None:
+        self._look.set()
+
+    def _look_after_lost(self) -> None:
+        """Calls without a socket are closed when the switch no longer has them: a call's record always ends."""
+        while True:
+            self._look.wait(LOOK_SECONDS)
+            self._look.clear()
+            if self.lines.up:
+                gevent.sleep(REENTRY_SECONDS)
+                try:
+                    self._close_lost()
+                except ExoflowError as error:
+                    log.warning("looking for lost calls: %s", error)
+
+    def _close_lost(self) -> None:
+        open_ones: list[CallState] = [call.state for call in self.book.live.values() if not call.closed]
+        for state in [*open_ones, *self.book.unfinished()]:
+            if state.facts.channel not in self._held and not self.lines.exists(state.facts.channel):
+                log.warning("call %s ended while it had no socket", state.facts.id)
+                self.book.close_lost(state)
