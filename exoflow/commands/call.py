@@ -33,7 +33,11 @@ AGENTS = ("answer", "busy", "silent", "reject", "unreachable", "announcement", "
 @click.option("--withheld", is_flag=True, help="the caller hides the number")
 @click.option("--diverted-from", metavar="NUMBER", help="the number that was dialled and diverted to ours")
 @click.option(
-    "--speed", default=1.0, show_default=True, type=click.FloatRange(0.1, 1000), help="times the switch's clock is faster"
+    "--speed",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 1000),
+    help="times the switch runs faster; the times of the journey then belong to two clocks",
 )
 def call(
     to: str,

@@ -30,7 +30,11 @@ MAX_CALL_SECONDS = 300.0
     help="its configuration, store and recordings; made if it is not there, kept afterwards",
 )
 @click.option(
-    "--speed", default=1.0, show_default=True, type=click.FloatRange(0.1, 1000), help="times the switch's clock is faster"
+    "--speed",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 1000),
+    help="times the switch runs faster; the times of the journey then belong to two clocks",
 )
 @click.option("--from-call", default=1, type=click.IntRange(min=1), help="begin with this one of the scripted calls")
 def demo(calls: int | None, folder: Path, speed: float, from_call: int) -> None:
