@@ -60,7 +60,8 @@ def call(
 
     monkey.patch_all()
     from exoflow.calls.show import call_sheet
-    from exoflow.commands.inprocess import loaded, started
+    from exoflow.commands.inprocess import started
+    from exoflow.commands.loading import loaded
     from exoflow.sim.switch import exchange_digits
 
     for name, number in (("--to", to), ("--from", from_number)):

@@ -42,7 +42,8 @@ def demo(calls: int | None, folder: Path, speed: float, from_call: int) -> None:
     from gevent import monkey
 
     monkey.patch_all()
-    from exoflow.commands.inprocess import loaded, started
+    from exoflow.commands.inprocess import started
+    from exoflow.commands.loading import loaded
     from exoflow.sim.crm import DemoCrm
     from exoflow.sim.rehearsal import crm_port, write_demo
 

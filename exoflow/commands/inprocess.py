@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import tzinfo
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +13,6 @@ import gevent
 
 from exoflow.calls.lookup import Delivery, deliveries_of
 from exoflow.calls.model import CallState, Entry
-from exoflow.config.load import load
 from exoflow.config.model import Config
 from exoflow.errors import ExoflowError
 from exoflow.prompts import PromptBook
@@ -71,16 +69,6 @@ class Hall:
         with gevent.Timeout(seconds, False):
             while not true():
                 gevent.sleep(LOOK_SECONDS)
-
-
-def loaded(path: Path) -> Config:
-    """The configuration; its errors are printed and end the command."""
-    found = load(path)
-    if found.config is None:
-        for finding in found.errors:
-            click.echo(str(finding), err=True)
-        raise click.ClickException(f"{path} has errors; `exoflow check -c {path}` lists them")
-    return found.config
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def serve(path: Path, verbose: bool) -> None:
     import gevent
     from gevent.event import Event
 
-    from exoflow.commands.inprocess import loaded
+    from exoflow.commands.loading import loaded
     from exoflow.errors import ExoflowError
     from exoflow.serve import Service
 

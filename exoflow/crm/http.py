@@ -54,7 +54,8 @@ class CrmFailure(ExoflowError):
 
     def __init__(self, reason: FailureReason, url: str, ms: int, detail: str, status: int | None = None) -> None:
         self.reason, self.url, self.ms, self.detail, self.status = reason, url, ms, detail, status
-        super().__init__(f"{url}: {detail} (after {ms} ms); {_CURES[reason]}")
+        self.cure = _CURES[reason]
+        super().__init__(f"{url}: {detail} (after {ms} ms); {self.cure}")
 
 
 @dataclass(frozen=True, slots=True)

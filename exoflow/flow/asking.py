@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from exoflow.calls.model import Stage
 from exoflow.config.steps import Prompt
 from exoflow.crm.dialect import parameters
 from exoflow.crm.http import Answer, CrmFailure
+from exoflow.crm.mask import mask_url
 from exoflow.flow.here import Here
 
 # which stage of the design's table a failure belongs to: D is the way to the CRM, E the CRM itself
@@ -47,15 +49,18 @@ def ask(here: Here, url: str, *, timeout: float, hold: Prompt | None, headers: M
         except CrmFailure as failure:  # as a value: gevent would print it as an unhandled exception of its greenlet
             return failure
 
+    # the call's own parameters would hide what matters; they are the dialect's, and the call's record has them
+    shown_url = mask_url(url, account.crm.mask)
     found = here.while_asking(get, here.hold_sound(hold, timeout), timeout)
     if isinstance(found, CrmFailure):
         code = f"crm.{found.reason}"
         stage = _STAGE.get(found.reason, "D")
-        here.failed(stage, code, str(found), url=found.url, ms=found.ms, status=found.status)
+        text = f"{urlsplit(url).hostname}: {found.detail} (after {found.ms} ms); {found.cure}"
+        here.failed(stage, code, text, url=shown_url, status=found.status, ms=found.ms)
         return Asked(None, code)
     answer: Answer = found
     code = f"crm.{answer.status}"
-    shown: dict[str, Any] = {"url": answer.url, "status": answer.status, "ms": answer.ms, "answer": answer.excerpt}
+    shown: dict[str, Any] = {"url": shown_url, "status": answer.status, "ms": answer.ms, "answer": answer.excerpt}
     if answer.status >= 400 or answer.status < 200:
         cure = "see the CRM's own log for the error" if answer.status >= 500 else "check the URL and its key"
         here.failed("E", code, f"The CRM answered {answer.status} in {answer.ms} ms; {cure}", **shown)

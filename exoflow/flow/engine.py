@@ -13,6 +13,8 @@ from exoflow.lines.legs import moment
 
 log = logging.getLogger("exoflow.flow")
 
+# a caller's own hangup has none of these; the last is what FreeSWITCH says when an application cannot be run
+SWITCH_CAUSES = ("ALLOTTED_TIMEOUT", "SYSTEM_SHUTDOWN", "MANAGER_REQUEST", "DESTINATION_OUT_OF_ORDER")
 # a flow that the CRM sends in circles must end some time; nobody listens to 500 steps
 MAX_STEPS = 500
 
@@ -53,7 +55,7 @@ def _caller_left(here: Here) -> None:
     session = here.session
     session.complete.wait(1.0)  # CHANNEL_HANGUP_COMPLETE carries the Q.850 number; it is right behind
     at = moment(session.hangup_event) if session.hangup_event is not None else datetime.now(UTC)
-    by_switch = session.cause in ("ALLOTTED_TIMEOUT", "SYSTEM_SHUTDOWN", "MANAGER_REQUEST")
+    by_switch = session.cause in SWITCH_CAUSES
     here.call.caller_gone(at, session.cause, session.q850, "switch" if by_switch else "caller")
     stage: Stage = "H" if here.talked else "G" if here.call.state.legs else "C"
     who = f"FreeSWITCH ended the call ({session.cause})" if by_switch else "The caller hung up"

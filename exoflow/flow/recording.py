@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import wave
 from datetime import datetime
 from pathlib import Path
@@ -30,29 +31,44 @@ def new(here: Here, kind: Literal["talk", "voicemail"], channels: int, now: date
     return Recording(kind, safety.path(str(path)), channels)
 
 
-def check(here: Here, recording: Recording, events: RecordingEvents, wanted: float | None) -> None:
+def unwritable(recording: Recording) -> str | None:
+    """Why a file cannot be made there, as far as this side can see; in a thread, for disks may be slow."""
+    problem: str | None = gevent.get_hub().threadpool.apply(_problem_of_folder, (Path(recording.path).parent,))
+    return problem
+
+
+def fail(here: Here, step: str, recording: Recording, what: str, text: str) -> None:
+    """A recording that is not what it should be; the call goes on."""
+    recording.state, recording.problem = "failed", text
+    here.call.update_recording(recording)
+    here.call.note("H", f"recording.{what}", f"Recording failed: {text}", step=step, file=recording.path)
+
+
+def check(here: Here, step: str, recording: Recording, events: RecordingEvents, wanted: float | None) -> None:
     """Judges a recording that has been stopped: good only if it was begun, written, and as long as it should be.
 
-    `wanted` are the talk's seconds (None: any length). Waits START_SECONDS and STOP_SECONDS at most.
+    May run beside the call, which is then at another step than `step`. `wanted` are the talk's seconds (None: any length).
+    Waits START_SECONDS and STOP_SECONDS at most.
     """
     if not events.started.wait(START_SECONDS):
-        _fail(here, recording, "not_started", _why_not_started(here))
+        fail(here, step, recording, "not_started", _why_not_started(here))
         return
     recording.started_at = events.started_at
     events.stopped.wait(STOP_SECONDS)
     seconds = gevent.get_hub().threadpool.apply(_wav_seconds, (Path(recording.path),))
     if seconds is None:
         problem = "was discarded as empty" if events.discarded else "is not there, or has no sound in it"
-        _fail(here, recording, "no_file", f"the file {problem}; look at the disk and at FreeSWITCH's log")
+        fail(here, step, recording, "no_file", f"the file {problem}; look at the disk and at FreeSWITCH's log")
         return
     recording.seconds = round(seconds, 3)
     if wanted is not None and abs(seconds - wanted) > max(TOLERANCE_SECONDS, TOLERANCE_SHARE * wanted):
         text = f"the file has {seconds:.1f} s of a talk of {wanted:.1f} s; look at the disk and at FreeSWITCH's log"
-        _fail(here, recording, "wrong_length", text)
+        fail(here, step, recording, "wrong_length", text)
         return
     recording.state = "good"
     here.call.update_recording(recording)
-    here.note("H", "recording.good", f"Recorded {seconds:.1f} s", file=recording.path, seconds=recording.seconds)
+    text = f"Recorded {seconds:.1f} s"
+    here.call.note("H", "recording.good", text, step=step, file=recording.path, seconds=recording.seconds)
 
 
 def _why_not_started(here: Here) -> str:
@@ -62,10 +78,13 @@ def _why_not_started(here: Here) -> str:
     return f"FreeSWITCH never began to record: make sure its user can write to {here.parts.config.switch.recordings}"
 
 
-def _fail(here: Here, recording: Recording, what: str, text: str) -> None:
-    recording.state, recording.problem = "failed", text
-    here.call.update_recording(recording)
-    here.note("H", f"recording.{what}", f"Recording failed: {text}", file=recording.path)
+def _problem_of_folder(folder: Path) -> str | None:
+    there = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
+    if not there.is_dir():
+        return f"{there} is no folder; move it away, or set switch.recordings"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} is not writable; make it so for FreeSWITCH's user and for exoflow's"
+    return None
 
 
 def _wav_seconds(path: Path) -> float | None:

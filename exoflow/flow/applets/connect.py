@@ -133,14 +133,14 @@ def _ring_recorded(here: Here, plan: Plan) -> None:
                     here.session.execute("stop_record_session", recording.path, deadline=QUICK_SECONDS)
             if here.talked:
                 here.call.add_recording(recording)
-                here.afterwards(_check, here, recording, events, watch.pop_all())
+                here.afterwards(_check, here, here.step, recording, events, watch.pop_all())
 
 
-def _check(here: Here, recording: Recording, events: RecordingEvents, watch: ExitStack) -> None:
+def _check(here: Here, step: str, recording: Recording, events: RecordingEvents, watch: ExitStack) -> None:
     """Beside the call: who waits for the end of a file has nothing to do with who waits for the next step."""
     with watch:
         leg = here.call.state.talk_leg
-        recordings.check(here, recording, events, leg.talk_seconds if leg is not None else None)
+        recordings.check(here, step, recording, events, leg.talk_seconds if leg is not None else None)
 
 
 def _ring_all(here: Here, plan: Plan) -> None:

@@ -26,19 +26,25 @@ class Voicemail:
         here.execute("set", f"playback_terminators={END_KEY}")
         recording = recordings.new(here, "voicemail", 1, datetime.now(UTC))
         here.call.add_recording(recording)
+        if problem := recordings.unwritable(recording):
+            # told to record there all the same, FreeSWITCH hangs the caller up (mod_dptools.c:3283)
+            recordings.fail(here, here.step, recording, "unwritable", problem)
+            here.reason = "recording.unwritable"
+            return "next"
         argument = f"{recording.path} {voicemail.max_seconds} {SILENCE_LEVEL} {voicemail.silence_seconds}"
         with here.parts.lines.recording(recording.path) as events:
             try:
                 here.execute("record", argument, deadline=voicemail.max_seconds + RECORD_MARGIN)
                 here.note("H", "voicemail.taken", "The caller's message was taken")
             except CallEnded:
-                here.note("H", "voicemail.taken", "The caller hung up after speaking")
+                if events.started.is_set():
+                    here.note("H", "voicemail.taken", "The caller hung up after speaking")
                 raise
             except DeadlineExceeded:
                 here.failed("H", "voicemail.endless", "The message did not end within its limit and was broken off")
                 here.break_off()
             finally:
-                recordings.check(here, recording, events, None)
+                recordings.check(here, here.step, recording, events, None)
         return "next"
 
     def gone(self, here: Here, step: VoicemailStep) -> str:

@@ -1,0 +1,37 @@
+# make run   environment, install, the demo on the embedded switch with a first call
+# make test  both rings of tests; the second runs where a FreeSWITCH is found
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check integration bench clean
+
+run: $(VENV)/.installed
+	@$(BIN)/exoflow demo --calls 1
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest tests
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/exoflow check -c examples/acme/exoflow.yaml
+
+# fails where no FreeSWITCH is found, or anything of ring 2 is skipped; writes docs/integration-report.md
+integration: $(VENV)/.installed
+	EXOFLOW_RING2=required $(BIN)/python -m pytest tests/ring2 --report docs/integration-report.md
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m bench
+
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "exoflow needs Python 3.11 or newer")'
+	@$(PYTHON) -m venv $(VENV) || { echo "cannot make an environment: apt install python3-venv"; exit 1; }
+	@echo "installing exoflow and what it needs into $(VENV) (a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) exoflow-demo build *.egg-info
