@@ -25,6 +25,10 @@ log = logging.getLogger("exoflow")
 STOP_SECONDS = 1.0  # a hand-over takes at most 2 s in all; calls go on by the dialplan
 SENDER_STOP_SECONDS = 1.0
 LOOK_SECONDS = 10.0  # how often calls without a socket are looked for on the switch
+SOCKET_LOST = (
+    "The call's socket was lost, and the call ended on the switch without coming back: how it went on is unknown. "
+    "FreeSWITCH's log and exoflow's tell why the socket went"
+)
 REENTRY_SECONDS = 5.0  # the dialplan gives a call back within 0.1 s of its socket's end; later it is not coming
 
 
@@ -105,8 +109,12 @@ class Service:
                     log.warning("looking for lost calls: %s", error)
 
     def _close_lost(self) -> None:
-        open_ones: list[CallState] = [call.state for call in self.book.live.values() if not call.closed]
-        for state in [*open_ones, *self.book.unfinished()]:
-            if state.facts.channel not in self._held and not self.lines.exists(state.facts.channel):
-                log.warning("call %s ended while it had no socket", state.facts.id)
+        for state in self.book.unfinished():
+            if self._is_lost(state):
                 self.book.close_lost(state)
+        for state in [call.state for call in self.book.live.values() if not call.closed]:
+            if self._is_lost(state):
+                self.book.close_lost(state, SOCKET_LOST, code="socket_lost")
+
+    def _is_lost(self, state: CallState) -> bool:
+        return state.facts.channel not in self._held and not self.lines.exists(state.facts.channel)

@@ -92,8 +92,8 @@ class CallBook:
         left = self.store.read(lambda c: rows.load(c, t.calls.c.closed_at.is_(None)))
         return [state for state in left if state.facts.id not in self.live]
 
-    def close_lost(self, state: CallState, text: str = "", at: datetime | None = None) -> bool:
-        """Closes a call of `unfinished()` whose channel is gone: outcome `lost`, reason `app_restart`, with its delivery.
+    def close_lost(self, state: CallState, text: str = "", at: datetime | None = None, *, code: str = "app_restart") -> bool:
+        """Closes a call whose channel is gone: outcome `lost`, with its delivery. `code`, and `text` for people, tell why.
 
         `at` is when the call ended, if anything tells; else the record leaves it open rather than invent a time.
         """
@@ -101,11 +101,11 @@ class CallBook:
         stage: Stage = state.journey[-1].stage if state.journey else "C"
         call.note(
             stage,
-            "app_restart",
+            code,
             text
             or "exoflow was restarted during the call, and the call had ended when it came back: how it went on is unknown",
         )
-        return call.close("lost", "app_restart", at=at)
+        return call.close("lost", code, at=at)
 
     def get(self, call_id: str) -> CallState | None:
         """One call, live or closed."""

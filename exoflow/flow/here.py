@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -180,14 +181,10 @@ class Here:
     def _hold_until(self, asking: gevent.Greenlet, hold: str, seconds: float) -> None:
         player = gevent.spawn(self._hold, hold, seconds)
         asking.join()
-        give_up = gevent.get_hub().loop.now() + BREAK_SECONDS
-        while not player.ready() and gevent.get_hub().loop.now() < give_up:
-            try:
+        with gevent.Timeout(BREAK_SECONDS, False), suppress(ExoflowError):
+            while not player.ready():
                 self.break_off()
-            except ExoflowError:
-                break
-            player.join(BREAK_EVERY)
-        player.join(0)
+                player.join(BREAK_EVERY)
 
     def _hold(self, hold: str, seconds: float) -> None:
         try:
