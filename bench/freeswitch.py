@@ -1,0 +1,77 @@
+"""A real FreeSWITCH with the project's own configuration and dialplan; callers come over loopback channels, without SIP."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gevent
+
+# the harness of ring 2: it knows how to start a switch from freeswitch-conf/ and dialplan/
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from ring2.box import TRUNK, Box  # noqa: E402
+from ring2.freeswitch import find_freeswitch  # noqa: E402
+from support.ports import free_sip_port  # noqa: E402
+
+__all__ = ["DID", "Callers", "find_freeswitch", "freeswitch"]
+
+DID = "8030752400"
+CALL_SECONDS = 20.0  # a plain call takes half a second; more means that its app has lost it
+
+
+class Callers:
+    """Makes calls to the box and knows when they have ended."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self._link = box.connect("CHANNEL_CREATE", "CHANNEL_HANGUP_COMPLETE")
+        self._link.listeners.append(self._on_event)
+        self._inside: set[str] = set()
+        self.ended = 0
+        self._moved = gevent.event.Event()
+
+    def run(self, count: int, at_once: int) -> float:
+        """So many calls, so many of them at a time. Returns the seconds they took. Raises TimeoutError."""
+        begun = time.monotonic()
+        self.ended, made = 0, 0
+        while self.ended < count:
+            while made < count and made - self.ended < at_once:
+                self._call()
+                made += 1
+            self._moved.clear()
+            if not self._moved.wait(CALL_SECONDS):
+                raise TimeoutError(f"{made - self.ended} calls did not end within {CALL_SECONDS:g} s")
+        return time.monotonic() - begun
+
+    def _call(self) -> None:
+        # the loopback's far end is what comes in at from-pri, with the variables of a PRI's channel
+        options = f"freetdm_span_name={TRUNK},origination_caller_id_number=9812345678,origination_caller_id_name=9812345678"
+        self._link.send(f"bgapi originate {{{options}}}loopback/{DID}/from-pri &park()")
+
+    def _on_event(self, event: dict[str, str]) -> None:
+        # each call has two channels here; the one that came to the app is counted
+        if event["Event-Name"] == "CHANNEL_HANGUP_COMPLETE" and event.get("variable_exo_did") == DID:
+            self.ended += 1
+            self._moved.set()
+
+
+@contextmanager
+def freeswitch(folder: Path, *, most_calls: int = 200) -> Iterator[Box]:
+    """The switch, ready. The app has to listen at its `exoflow_hosts`."""
+    binary = find_freeswitch()
+    if binary is None:
+        raise FileNotFoundError("no FreeSWITCH on this machine")
+    box = Box(binary, folder, exchange_sip_port=free_sip_port())
+    try:
+        box.start()
+        box.wait_ready()
+        box.listen()
+        box.api("load mod_loopback")
+        box.api(f"global_setvar exoflow_max_in_{TRUNK}={most_calls}")
+        box.api("fsctl sps 500")
+        yield box
+    finally:
+        box.stop()
