@@ -20,15 +20,18 @@ _MARGIN = 2
 ZoneOf = Callable[[str | None], tzinfo]
 
 
-def call_list(states: Sequence[CallState], zone_of: ZoneOf, width: int | None = None) -> str:
-    """One line a call, of at least one. `width` cuts the reason's text to the terminal; None leaves it whole, for a pipe."""
+def call_list(states: Sequence[CallState], zone_of: ZoneOf, width: int | None = None, *, command: str = "exoflow calls") -> str:
+    """One line a call, of at least one; `command` is named to show one whole.
+
+    `width` cuts the reason's text to the terminal; None leaves it whole, for a pipe.
+    """
     zones = {_zone_name(state, zone_of) for state in states}
     table: list[tuple[str, ...]] = [("WHEN", "CALL", "ACCOUNT", "FROM", "TO", "LASTED", "TALK", "OUTCOME", "WHY")]
     table += [_list_row(state, zone_of, with_zone=len(zones) > 1) for state in states]
     lines = _aligned(table, right={5, 6})
     example = next((state for state in states if state.reason), states[0])
     times = f"Times are {zones.pop()}. " if len(zones) == 1 else ""
-    return "\n".join([*(_cut(line, width) for line in lines), "", f"{times}One call whole: exoflow calls {_short(example)}"])
+    return "\n".join([*(_cut(line, width) for line in lines), "", f"{times}One call whole: {command} {_short(example)}"])
 
 
 def call_sheet(state: CallState, zone: tzinfo, *, account_name: str = "", deliveries: Sequence[Delivery] = ()) -> str:
@@ -247,5 +250,5 @@ def _cause(q850: int | None, name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    text = clean(value)
+    text = clean(",".join(map(str, value)) if isinstance(value, list) else value)
     return f'"{text}"' if " " in text else text

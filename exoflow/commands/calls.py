@@ -15,6 +15,7 @@ import click
 from exoflow.calls import lookup, show
 from exoflow.calls.model import CallState
 from exoflow.calls.payload import call_data, iso
+from exoflow.commands.again import program
 from exoflow.config.load import load
 from exoflow.config.model import Account
 from exoflow.errors import ExoflowError
@@ -44,13 +45,14 @@ def calls(
 ) -> None:
     """List recent calls, or show one: ID is a call's id or its first digits."""
     accounts: dict[str, Account] = {}
+    again = f"{program()} calls " + (f"-c {file}" if store_url is None else f"--store {store_url}")
     if store_url is None:
         store_url, accounts = _configured(file)
     try:
         reader = open_reader(store_url)
         try:
             if call_id is None:
-                _list(reader, accounts, limit, account, outcome, as_json)
+                _list(reader, accounts, limit, account, outcome, as_json, again)
             else:
                 _one(reader, accounts, call_id, as_json)
         finally:
@@ -69,7 +71,13 @@ def _configured(file: Path) -> tuple[str, dict[str, Account]]:
 
 
 def _list(
-    reader: Reader, accounts: dict[str, Account], limit: int, account: str | None, outcome: str | None, as_json: bool
+    reader: Reader,
+    accounts: dict[str, Account],
+    limit: int,
+    account: str | None,
+    outcome: str | None,
+    as_json: bool,
+    again: str,
 ) -> None:
     states = reader.read(lambda c: lookup.recent(c, limit, account=account, outcome=outcome))
     if as_json:
@@ -78,7 +86,7 @@ def _list(
         click.echo("No calls." if account or outcome else "No calls yet.")
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        click.echo(show.call_list(states, lambda account_id: _zone(accounts, account_id), width))
+        click.echo(show.call_list(states, lambda account_id: _zone(accounts, account_id), width, command=again))
 
 
 def _one(reader: Reader, accounts: dict[str, Account], call_id: str, as_json: bool) -> None:

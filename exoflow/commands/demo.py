@@ -139,15 +139,16 @@ def _judged(hall: Hall, crm: DemoCrm, state: CallState, scenario: Scenario, had:
 
 
 def _what_next(main: Path) -> None:
+    from exoflow.commands.again import program
     from exoflow.sim.scenarios import NUMBER
 
+    us = program()
     lines = (
-        (f"exoflow calls -c {main}", "the calls and why they ended so; with an id: one of them whole"),
-        (f"{main.parent}/accounts/acme.yaml", "the flow these callers met: change it"),
-        (f"exoflow check -c {main}", "is it good?"),
-        (f"exoflow call -c {main} --to {NUMBER} --from +919811100001", "meet it yourself; keys are typed"),
+        ("the calls and why they ended so; with an id, one of them whole", f"{us} calls -c {main}"),
+        ("the flow these callers met: change it", f"{main.parent}/accounts/acme.yaml"),
+        ("is it still good?", f"{us} check -c {main}"),
+        ("meet it yourself; keys are typed", f"{us} call -c {main} --to {NUMBER} --from +919811100001"),
     )
-    width = max(len(line) for line, _ in lines)
     click.echo("\nLook next:")
-    for line, what in lines:
-        click.echo(f"  {line:<{width}}  {what}")
+    for what, line in lines:
+        click.echo(f"  {what}\n      {line}")
