@@ -6,18 +6,19 @@ import itertools
 import os
 from typing import Any
 
-import gevent
 from gevent.event import AsyncResult
 from gevent.event import Event as Signal
 from greenswitch.esl import OutboundSession
 
-from exoflow.errors import CallEnded, CommandRefused, Disconnected, ExoflowError, ProtocolError
+from exoflow.errors import CallEnded, CommandRefused, Disconnected, ExoflowError, ProtocolError, UnsafeText
 from exoflow.esl import safety
 from exoflow.esl.codec import Event, Headers, encode_execute
 from exoflow.esl.wire import REPLY_SECONDS, Reply, Wire
 
 CONNECT_SECONDS = 5.0  # a peer that sends us no channel data by then is no FreeSWITCH; the dialplan's guard fires then, too
 LINGER_SECONDS = 5  # the events after a hangup come within milliseconds; a bound all the same (without one: for ever)
+BLOCK_SECONDS = 3600.0  # for an application that greenswitch's callers wait for without naming a time
+SILENCE = "silence_stream://10"  # plays nothing where an argument must not be empty
 FAREWELL_SECONDS = 10.0  # for the last events of a hung-up channel: linger, its rounding, and a busy box
 # one random part a process and a counter: a token is unique, and cheaper than a uuid each
 _TOKEN_ROOT = os.urandom(6).hex()
@@ -46,6 +47,7 @@ class CallSession(Wire, OutboundSession):
         self._executes: dict[str, AsyncResult] = {}
         self._uuid = ""
         super().__init__(client_address, sock)
+        self.event_handlers.clear()  # greenswitch registers its own methods; what they do is done in `on_event`, at once
 
     # --- the beginning ------------------------------------------------------------------------
 
@@ -75,7 +77,6 @@ class CallSession(Wire, OutboundSession):
         if not self._uuid:
             reply = self.commands("connect", deadline=CONNECT_SECONDS)[0]
             self.channel = reply.frame.headers
-            self.session_data = reply.headers
             try:
                 self._uuid = safety.uuid(self.channel.get("Unique-ID") or self.channel.variable("uuid"))
             except ExoflowError:
@@ -86,6 +87,15 @@ class CallSession(Wire, OutboundSession):
     @property
     def uuid(self) -> str:
         return self._uuid
+
+    @property
+    def session_data(self) -> dict[str, str] | None:
+        """The channel's data as greenswitch's callers read it; made when asked for: a hundred headers nobody else needs."""
+        return self.channel.headers if self._uuid else None
+
+    @session_data.setter
+    def session_data(self, value: None) -> None:
+        """greenswitch's constructor says that there is none yet."""
 
     # --- applications -------------------------------------------------------------------------
 
@@ -175,8 +185,12 @@ class CallSession(Wire, OutboundSession):
         """Ends the call with a Q.850 cause and waits for its last events, FAREWELL_SECONDS at most."""
         if not self.ended.is_set():
             packet = encode_execute("hangup", safety.cause(cause), _token())
-            self.write(packet, lambda reply: None)
+            self.write(packet, self._hangup_answered)
         self.complete.wait(FAREWELL_SECONDS)
+
+    def _hangup_answered(self, reply: Reply | ExoflowError) -> None:
+        if isinstance(reply, Reply) and reply.refused:
+            self._all_said()  # the only refusal is that there is no such channel (mod_event_socket.c:2172-2226)
 
     # --- greenswitch's own names, with the same meaning and without their faults ----------------
 
@@ -185,17 +199,57 @@ class CallSession(Wire, OutboundSession):
     ) -> Any:
         """As greenswitch's; `block` waits for the application's end, correlated by our token."""
         if block:
-            return self.execute(app_name, app_args or "", deadline=response_timeout or 3600)
+            return self.execute(app_name, app_args or "", deadline=response_timeout or BLOCK_SECONDS)
         wait = AsyncResult()
         packet = encode_execute(safety.application(app_name), safety.argument(app_name, app_args or ""), _token())
         self.write(packet, lambda reply: wait.set_exception(reply) if isinstance(reply, ExoflowError) else wait.set(reply))
-        reply = self._wait(wait, f"reply to {app_name}", REPLY_SECONDS)
+        reply = self._wait(wait, f"reply to {app_name}", self.reply_seconds)
         if reply.refused:
             raise CommandRefused(app_name, reply.data.strip())
         return reply
 
     def playback(self, path: str, block: bool = True) -> Any:
         return self.call_command("playback", path, block=block)
+
+    def play_and_get_digits(
+        self,
+        min_digits: int = 1,
+        max_digits: int = 1,
+        max_attempts: int = 1,
+        timeout: int = 5000,
+        terminators: str = "none",
+        prompt_file: str = SILENCE,
+        error_file: str = SILENCE,
+        variable: str = "exo_digits",
+        digits_regex: str | None = None,
+        digit_timeout: int | None = None,
+        transfer_on_fail: str | None = None,
+        block: bool = True,
+        response_timeout: float = 30,
+    ) -> Any:
+        """As greenswitch's: the digits, "" if none came. What is not given is left out or has a value that does nothing."""
+        fields = [min_digits, max_digits, max_attempts, timeout, terminators, prompt_file, error_file, variable]
+        given = [field for field in (digits_regex, digit_timeout, transfer_on_fail) if field is not None]
+        if given != [digits_regex, digit_timeout, transfer_on_fail][: len(given)]:
+            raise UnsafeText("play_and_get_digits", "an empty argument would shift those behind it", repr(given))
+        argument = " ".join(safety.word("argument of play_and_get_digits", str(field)) for field in (*fields, *given))
+        done = self.call_command("play_and_get_digits", argument, block=block, response_timeout=response_timeout)
+        return done.variable(variable) if block else done
+
+    def say(
+        self,
+        module_name: str = "en",
+        lang: str | None = None,
+        say_type: str = "NUMBER",
+        say_method: str = "pronounced",
+        gender: str = "FEMININE",
+        text: str = "",
+        block: bool = True,
+        response_timeout: float = 30,
+    ) -> Any:
+        words = (f"{module_name}:{lang}" if lang else module_name, say_type, say_method, gender)
+        argument = " ".join(safety.word("argument of say", word) for word in words)
+        return self.call_command("say", f"{argument} {text}", block=block, response_timeout=response_timeout)
 
     def answer(self) -> Event:
         return self.execute("answer", deadline=REPLY_SECONDS)
@@ -211,9 +265,5 @@ def _token() -> str:
 
 def pause(session: CallSession, seconds: float) -> None:
     """Waits, unless the call ends before. Raises what ended it."""
-    try:
-        with gevent.Timeout(seconds):
-            session.ended.wait()
-    except gevent.Timeout:
-        return
-    session.raise_if_disconnected()
+    if session.ended.wait(seconds):
+        session.raise_if_disconnected()
