@@ -239,6 +239,8 @@ class Load:
             while self._timers and self._timers[0][0] <= now:
                 heapq.heappop(self._timers)[2]()
                 moved = now
+            if true():
+                return
             wait = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else 1.0
             for descriptor, _ in self._epoll.poll(wait):
                 if (call := self._calls.get(descriptor)) is not None:
