@@ -14,7 +14,7 @@ from exoflow.errors import CallEnded, DeadlineExceeded
 from exoflow.esl.codec import Event
 from exoflow.flow.here import Here
 from exoflow.lines import trunks
-from exoflow.lines.legs import LegEvents
+from exoflow.lines.legs import LegEvents, moment
 from exoflow.telephony.causes import by_name, read_leg
 from exoflow.telephony.dialstring import leg_string
 
@@ -56,6 +56,7 @@ def attempt(here: Here, candidate: Candidate, trunk_name: str, trunk: Trunk, lim
         here.call.update_leg(leg)
 
     with here.parts.lines.leg(leg.uuid, changed) as events:
+        watched = here.parts.lines.up
         leg.dialled_at = datetime.now(UTC)
         ended: CallEnded | None = None
         complete: Event | None = None
@@ -66,15 +67,24 @@ def attempt(here: Here, candidate: Candidate, trunk_name: str, trunk: Trunk, lim
         except DeadlineExceeded:
             here.note("G", "switch.slow", "The attempt did not end within its limits and was broken off", leg=leg.uuid)
             here.break_off()
+        watched = watched and here.parts.lines.up
         if here.parts.lines.up:
             talked = events.answered_at is not None or _connected(complete, leg)
             events.released.wait(TALK_RELEASE_SECONDS if talked or ended else RELEASE_SECONDS)
         _settle(here, leg, events, complete)
+    if not watched:
+        _say_unwatched(here, leg)
     _tell(here, leg, who)
     if ended is not None:
         raise ended
     here.session.raise_if_disconnected()
     return leg
+
+
+def _say_unwatched(here: Here, leg: Leg) -> None:
+    problem = here.parts.lines.problem or "it was lost during the attempt and is back"
+    text = f"The event socket was not connected: what is known of this attempt is drawn from the caller's leg. {problem}"
+    here.note("G", "lines.down", text, leg=leg.uuid)
 
 
 def _copy(leg: Leg, events: LegEvents) -> None:
@@ -93,7 +103,7 @@ def _connected(complete: Event | None, leg: Leg) -> bool:
 def _settle(here: Here, leg: Leg, events: LegEvents, complete: Event | None) -> None:
     """The leg's end: from its own events, else from what the caller's leg shows."""
     if events.released_at is None:
-        leg.released_at = datetime.now(UTC)
+        leg.released_at = datetime.now(UTC) if complete is None else moment(complete)
         if complete is not None:
             talked = _connected(complete, leg)
             name = complete.variable("last_bridge_hangup_cause" if talked else "originate_disposition")
@@ -102,7 +112,7 @@ def _settle(here: Here, leg: Leg, events: LegEvents, complete: Event | None) -> 
             leg.q850 = known.q850 if known is not None else None
             if talked and leg.answered_at is None:
                 bridged = here.session.bridged_event
-                leg.answered_at = leg.dialled_at if bridged is None else datetime.fromtimestamp(bridged.microseconds / 1e6, UTC)
+                leg.answered_at = leg.dialled_at if bridged is None else moment(bridged)
     left = here.session.hangup_event is not None and leg.answered_at is None
     if left:
         leg.outcome, leg.meaning = "caller_gone", "The caller left while the agent's phone was being rung."
