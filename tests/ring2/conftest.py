@@ -9,15 +9,21 @@ from pathlib import Path
 import gevent
 import pytest
 
+from ring2 import together
 from ring2.box import Box
 from ring2.freeswitch import find_freeswitch
 from ring2.network import Exchange
+from ring2.site import Site
 
 NOT_RUN = "RING 2 NOT RUN: no FreeSWITCH found (looked at FREESWITCH, PATH, /usr/local/freeswitch, /opt/freeswitch, /usr/bin)"
 REQUIRED = os.environ.get("EXOFLOW_RING2") == "required"
 HERE = Path(__file__).parent
 
 _skipped: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(together, "together")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,9 +45,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         _skipped.append(reason)
         if REQUIRED:
             report.outcome, report.longrepr = "failed", f"skipped although EXOFLOW_RING2=required: {reason}"
-    box = getattr(item, "funcargs", {}).get("fs")
-    if report.failed and box is not None:
+    arguments = getattr(item, "funcargs", {})
+    if report.failed and (box := arguments.get("fs")):
         report.sections.append((f"FreeSWITCH log ({box.log})", "\n".join(box.log_lines()[-60:])))
+    if report.failed and (site := arguments.get("site")):
+        report.sections.append((f"exoflow log ({site.log})", "\n".join(site.log_text().splitlines()[-40:])))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -90,3 +98,17 @@ def fs(switches: tuple[Box, Exchange], exchange: Exchange) -> Iterator[Box]:
     yield box
     exchange.reset()
     box.settle()
+
+
+@pytest.fixture(scope="module")
+def site(switches: tuple[Box, Exchange], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """exoflow running, for a whole file of tests; FreeSWITCH finds it where its `exoflow_hosts` points."""
+    box, exchange = switches
+    running = Site(box, exchange, tmp_path_factory.mktemp("site") / "exoflow")
+    try:
+        running.start()
+        yield running
+    finally:
+        exchange.reset()
+        box.settle(20)
+        running.stop()
