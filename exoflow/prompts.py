@@ -63,8 +63,8 @@ class PromptBook:
         self._prompts = prompts
 
     def path(self, prompt: Prompt) -> Path:
-        """The prompt's WAV, absolute, whether it is there or not."""
-        return prompt_path(self._prompts, prompt).absolute()
+        """The prompt's WAV, absolute and without `..`, which the switch is never given; whether it is there or not."""
+        return prompt_path(self._prompts, prompt).resolve()
 
     def sound(self, prompt: Prompt) -> str:
         """What the switch shall play: the WAV, or a short tone if it is gone since the start.

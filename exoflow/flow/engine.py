@@ -6,7 +6,8 @@ import logging
 from datetime import UTC, datetime
 
 from exoflow.calls.model import CallOutcome, CallState, Stage
-from exoflow.errors import CallEnded
+from exoflow.config.steps import Step
+from exoflow.errors import CallEnded, ExoflowError
 from exoflow.flow.applets import APPLETS
 from exoflow.flow.here import Here
 from exoflow.lines.legs import moment
@@ -17,6 +18,8 @@ log = logging.getLogger("exoflow.flow")
 SWITCH_CAUSES = ("ALLOTTED_TIMEOUT", "SYSTEM_SHUTDOWN", "MANAGER_REQUEST", "DESTINATION_OUT_OF_ORDER")
 # a flow that the CRM sends in circles must end some time; nobody listens to 500 steps
 MAX_STEPS = 500
+# of a step that the switch or a fault of ours kept from being done, the branch that promises least
+WAYS_ON = ("failed", "otherwise", "unanswered", "redirect", "next")
 
 
 def run(here: Here) -> None:
@@ -40,12 +43,23 @@ def run(here: Here) -> None:
         except CallEnded:
             _caller_left(here)
             branch = applet.gone(here, step)
+        except ExoflowError as error:
+            if error.connection_gone:
+                raise
+            branch = _way_on(step)
+            on = f"on to {step.branches()[branch]}" if branch is not None else "the flow ends here"
+            here.failed("C", "step.failed", f"The step could not be done, {on}: {error}")
         if branch is None:
             break
         here.step = step.branches()[branch]
     else:
         here.failed("C", "flow.too_long", f"The flow went through {MAX_STEPS} steps; look for a circle in it")
     _finish(here, passed_over)
+
+
+def _way_on(step: Step) -> str | None:
+    """The branch of a step that could not be done at all: a caller is routed on, never left in the middle."""
+    return next((name for name in WAYS_ON if name in step.branches()), None)
 
 
 def _caller_left(here: Here) -> None:

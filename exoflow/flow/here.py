@@ -17,13 +17,13 @@ from exoflow.calls.model import Stage
 from exoflow.config.model import Account, Config, Flow
 from exoflow.config.steps import Prompt
 from exoflow.crm.http import CrmClient
-from exoflow.errors import DeadlineExceeded, Disconnected, ExoflowError
+from exoflow.errors import DeadlineExceeded, Disconnected, ExoflowError, UnsafeText
 from exoflow.esl import safety
 from exoflow.esl.codec import Event
 from exoflow.esl.session import CallSession
 from exoflow.lines.legs import moment
 from exoflow.lines.lines import Lines
-from exoflow.prompts import PromptBook
+from exoflow.prompts import PROMPT_GONE, PromptBook
 
 log = logging.getLogger("exoflow.flow")
 
@@ -109,7 +109,11 @@ class Here:
             self.note(
                 "C", "prompt.missing", f"Prompt {path} is not there: a tone was played instead; run `exoflow prompts build`"
             )
-        return safety.sound(sound)
+        try:
+            return safety.sound(sound)
+        except UnsafeText as unsafe:
+            self.failed("C", "prompt.unsafe", f"A tone was played instead of a prompt: {unsafe}; rename the file or its folder")
+            return PROMPT_GONE
 
     def sounds(self, prompts: list[Prompt]) -> str:
         """Several prompts as one sound."""
