@@ -51,6 +51,8 @@ def run(here: Here) -> None:
             here.failed("C", "step.failed", f"The step could not be done, {on}: {error}")
         if branch is None:
             break
+        if here.caller_gone:
+            _caller_left(here)  # a step that needs no caller does not notice
         here.step = step.branches()[branch]
     else:
         here.failed("C", "flow.too_long", f"The flow went through {MAX_STEPS} steps; look for a circle in it")
