@@ -1,0 +1,145 @@
+"""voicemail: the prompt, the beep, the message, and what ends it."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hall import BYE, WAIT, Hall, codes, entry, eventually, say, visited
+
+from exoflow.sim.apps import recording as apps
+
+Start = Callable[..., Hall]
+
+
+def voicemail(**how: Any) -> dict[str, Any]:
+    message = {"say": "Leave a message.", "max_seconds": 30, "silence_seconds": 2, **how}
+    return {"message": {"voicemail": message, "next": "thanks"}, "thanks": say("Thank you."), "bye": BYE}
+
+
+def length(path: str) -> float:
+    with wave.open(path) as sound:
+        assert (sound.getnchannels(), sound.getframerate(), sound.getsampwidth()) == (1, 8000, 2)
+        return sound.getnframes() / sound.getframerate()
+
+
+def test_a_message_ends_with_silence(hall: Start) -> None:
+    h = hall(voicemail())
+    phone, state = h.run(speaks=6.0)
+    assert phone.texts[0] == "Leave a message."
+    assert phone.texts[1].startswith("tone ")  # the beep
+    assert phone.texts[2:] == ["Thank you."]
+    assert visited(state) == ["message", "thanks", "bye"]
+    (recording,) = state.recordings
+    assert (recording.kind, recording.state, recording.channels, recording.problem) == ("voicemail", "good", 1, "")
+    assert recording.seconds == pytest.approx(8, abs=1)
+    assert length(recording.path) == pytest.approx(recording.seconds, abs=0.01)
+    assert recording.started_at is not None
+    assert (state.outcome, state.reason) == ("voicemail", "")
+    assert entry(state, "voicemail.taken").stage == "H"
+    assert h.switch.violations == []
+
+
+def test_a_message_ends_at_its_limit(hall: Start) -> None:
+    h = hall(voicemail(max_seconds=5))
+    _, state = h.run(speaks=60.0)
+    assert state.recordings[0].seconds == pytest.approx(5, abs=1)
+    assert visited(state) == ["message", "thanks", "bye"]
+
+
+def test_a_message_ends_with_a_key(hall: Start) -> None:
+    h = hall(voicemail())
+    phone = h.call(speaks=1000.0)
+    eventually(lambda: h.executed("record"))
+    phone.press("5")  # no end of a message
+    phone.press("#")
+    state = h.ended(phone)
+    assert state.recordings[0].seconds is not None
+    assert state.recordings[0].seconds < 20
+    assert state.outcome == "voicemail"
+
+
+def test_a_caller_who_hangs_up_after_speaking_has_left_a_message(hall: Start) -> None:
+    h = hall(voicemail())
+    phone = h.call(speaks=1000.0)
+    eventually(lambda: h.executed("record"))
+    assert phone.wait_until(lambda p: False, 0.1) is False
+    phone.hangup()
+    state = h.ended(phone)
+    (recording,) = state.recordings
+    assert recording.state == "good"
+    assert (state.outcome, state.reason, state.ended_by) == ("voicemail", "", "caller")
+    (delivery,) = h.crm.wait_for_deliveries(1)
+    assert delivery.event["data"]["recordings"][0]["state"] == "good"
+
+
+def test_a_caller_who_hangs_up_in_the_prompt_has_left_none(hall: Start) -> None:
+    h = hall(voicemail())
+    phone = h.call()
+    assert phone.wait_until(lambda p: bool(p.heard), WAIT)
+    phone.hangup()
+    state = h.ended(phone)
+    assert state.recordings == []
+    assert h.executed("record") == []
+    assert (state.outcome, state.reason) == ("abandoned", "caller.left")
+
+
+def test_the_files_lie_in_the_days_folder_of_the_accounts_zone(hall: Start) -> None:
+    h = hall(voicemail(), account={"time_zone": "Pacific/Kiritimati"})
+    _, state = h.run()
+    today = datetime.now(ZoneInfo("Pacific/Kiritimati")).strftime("%Y/%m/%d")
+    assert Path(state.recordings[0].path) == h.folder / "recordings" / "acme" / today / f"{state.facts.id}-1.wav"
+
+
+# --- faults ------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_a_file(hall: Start) -> None:
+    """FreeSWITCH's `record` hangs up where it cannot write; so it is never told to."""
+    h = hall(voicemail())
+    (h.folder / "recordings").write_text("")
+    phone, state = h.run()
+    assert h.executed("record") == []
+    assert phone.texts[-1] == "Thank you."
+    assert visited(state) == ["message", "thanks", "bye"]
+    (recording,) = state.recordings
+    assert recording.state == "failed"
+    told = entry(state, "recording.unwritable")
+    assert told.stage == "H"
+    assert "switch.recordings" in told.text
+    assert state.outcome == "served"
+    assert "voicemail.taken" not in codes(state)
+
+
+def test_without_the_event_socket_a_message_is_known_by_its_file(hall: Start) -> None:
+    h = hall(voicemail(), lines=False)
+    phone, state = h.run(speaks=4.0)
+    (recording,) = state.recordings
+    assert recording.state == "good"
+    assert recording.seconds == pytest.approx(6, abs=1)
+    assert state.outcome == "voicemail"
+    # and nobody waits for events that cannot come
+    assert phone.ended_at is not None
+    assert phone.ended_at / h.switch.clock.speed < 1.5
+
+
+def test_a_message_that_has_gone_from_the_disk(hall: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    h = hall(voicemail())
+    real = apps._write_wav
+
+    def lost(path: Path, channels: int, seconds: float) -> int:
+        size = real(path, channels, seconds)
+        if seconds:
+            path.unlink()
+        return size
+
+    monkeypatch.setattr(apps, "_write_wav", lost)
+    _, state = h.run()
+    assert state.recordings[0].state == "failed"
+    assert entry(state, "recording.no_file").stage == "H"
+    assert state.outcome == "served"
