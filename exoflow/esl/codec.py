@@ -40,19 +40,25 @@ class Headers:
     def get(self, name: str, default: str = "") -> str:
         """The value, decoded once; `default` if it is absent or `_undef_` (FreeSWITCH's word for empty)."""
         value = self.raw(name)
-        if value is None or value == b"_undef_":
-            return default
-        text = value.decode("utf-8", "replace")
-        return unquote(text, errors="replace") if "%" in text else text
+        return default if value is None or value == b"_undef_" else _decoded(value)
 
     def variable(self, name: str, default: str = "") -> str:
         """A channel variable of the event."""
         return self.get("variable_" + name, default)
 
     def items(self) -> list[tuple[str, str]]:
-        """All headers in order, repeats included; for people and tests."""
-        names = [part[0] for line in self._block.split(b"\n") if len(part := line.split(b": ", 1)) == 2]
-        return [(name.decode("utf-8", "replace"), self.get(name.decode("utf-8", "replace"))) for name in names]
+        """All headers in order, repeats included, each decoded once. For people, tests and greenswitch's callers: slow."""
+        parts = (line.partition(b": ") for line in self._block.split(b"\n"))
+        return [
+            (name.decode("utf-8", "replace"), "" if value == b"_undef_" else _decoded(value))
+            for name, colon, value in parts
+            if colon
+        ]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """As the events of greenswitch have it: all headers; the first of a name counts."""
+        return dict(reversed(self.items()))
 
 
 class Event(Headers):
@@ -115,6 +121,8 @@ class FrameReader:
                     if self._searched > MAX_HEADER_BYTES:
                         raise ProtocolError(f"headers of more than {MAX_HEADER_BYTES} bytes", buffer[at:])
                     break
+                if end - at > MAX_HEADER_BYTES:
+                    raise ProtocolError(f"headers of more than {MAX_HEADER_BYTES} bytes", buffer[at:end])
                 block, at = buffer[at:end].lstrip(b"\n"), end + 2
                 self._searched = 0
                 if not block:
@@ -136,6 +144,11 @@ def _frame(head: Headers, body: bytes) -> Frame:
     if kind is None:
         raise ProtocolError("a frame without Content-Type", b"".join(head._block.splitlines(True)[:3]))
     return Frame(kind.decode("ascii", "replace").strip(), head, body)
+
+
+def _decoded(value: bytes) -> str:
+    text = value.decode("utf-8", "replace")
+    return unquote(text, errors="replace") if "%" in text else text
 
 
 def _length(value: bytes) -> int:

@@ -51,7 +51,9 @@ class SwitchLink(Wire, InboundESL):
         try:
             self.command(f"auth {self.password}", deadline=CONNECT_SECONDS)
         except UnsafeText:
-            raise CommandRefused("auth", "the password has characters that the event socket cannot take") from None
+            raise CommandRefused(
+                "auth", "the password has a control character or `$`; choose another (event_socket.conf.xml)"
+            ) from None
         except CommandRefused:
             raise CommandRefused("auth", "wrong password; compare switch.event_socket with event_socket.conf.xml") from None
 

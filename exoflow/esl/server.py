@@ -49,17 +49,23 @@ class CallServer:
         self._server.stop(timeout=seconds)
 
     def _accepted(self, sock: Any, client: Any) -> None:
-        # counted before the first wait, or a burst passes the limit
+        # counted before the first wait, or a burst passes the limit; a call that is being refused takes no other's place
+        if self.active >= self.max_calls:
+            self.refused += 1
+            self._handle(sock, client, self._refuse)
+            return
         self.active += 1
+        try:
+            self._handle(sock, client, self._take)
+        finally:
+            self.active -= 1
+
+    def _handle(self, sock: Any, client: Any, work: Callable[[CallSession], None]) -> None:
         session: CallSession | None = None
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             session = CallSession(client, sock)
-            if self.active > self.max_calls:
-                self._refuse(session)
-                return
-            session.begin()
-            self._answer(session)
+            work(session)
         except ExoflowError as error:
             log.warning("call on %s: %s", session.uuid if session else client, error)
         except gevent.GreenletExit:
@@ -68,13 +74,15 @@ class CallServer:
             # the socket closes and the dialplan gives the call to us again, or after three times to the fallback
             log.exception("call on %s failed", session.uuid if session else client)
         finally:
-            self.active -= 1
             if session is not None:
                 session.stop()
             sock.close()
 
+    def _take(self, session: CallSession) -> None:
+        session.begin()
+        self._answer(session)
+
     def _refuse(self, session: CallSession) -> None:
-        self.refused += 1
         session.begin()
         log.warning("call %s refused: %d calls are the limit (switch.max_calls)", session.uuid, self.max_calls)
         session.execute("set", "exo_refused=app", deadline=2)

@@ -19,6 +19,7 @@ CONNECT_SECONDS = 5.0  # a peer that sends us no channel data by then is no Free
 LINGER_SECONDS = 5  # the events after a hangup come within milliseconds; a bound all the same (without one: for ever)
 BLOCK_SECONDS = 3600.0  # for an application that greenswitch's callers wait for without naming a time
 SILENCE = "silence_stream://10"  # plays nothing where an argument must not be empty
+DIGITS_DEFAULTS = (1, 1, 1, 5000, "none", SILENCE, SILENCE, "exo_digits")  # one key, once, within 5 s
 FAREWELL_SECONDS = 10.0  # for the last events of a hung-up channel: linger, its rounding, and a busy box
 # one random part a process and a counter: a token is unique, and cheaper than a uuid each
 _TOKEN_ROOT = os.urandom(6).hex()
@@ -213,14 +214,14 @@ class CallSession(Wire, OutboundSession):
 
     def play_and_get_digits(
         self,
-        min_digits: int = 1,
-        max_digits: int = 1,
-        max_attempts: int = 1,
-        timeout: int = 5000,
-        terminators: str = "none",
-        prompt_file: str = SILENCE,
-        error_file: str = SILENCE,
-        variable: str = "exo_digits",
+        min_digits: int | None = None,
+        max_digits: int | None = None,
+        max_attempts: int | None = None,
+        timeout: int | None = None,
+        terminators: str | None = None,
+        prompt_file: str | None = None,
+        error_file: str | None = None,
+        variable: str | None = None,
         digits_regex: str | None = None,
         digit_timeout: int | None = None,
         transfer_on_fail: str | None = None,
@@ -228,13 +229,14 @@ class CallSession(Wire, OutboundSession):
         response_timeout: float = 30,
     ) -> Any:
         """As greenswitch's: the digits, "" if none came. What is not given is left out or has a value that does nothing."""
-        fields = [min_digits, max_digits, max_attempts, timeout, terminators, prompt_file, error_file, variable]
+        first = (min_digits, max_digits, max_attempts, timeout, terminators, prompt_file, error_file, variable)
+        fields = [default if field is None else field for field, default in zip(first, DIGITS_DEFAULTS, strict=True)]
         given = [field for field in (digits_regex, digit_timeout, transfer_on_fail) if field is not None]
         if given != [digits_regex, digit_timeout, transfer_on_fail][: len(given)]:
             raise UnsafeText("play_and_get_digits", "an empty argument would shift those behind it", repr(given))
         argument = " ".join(safety.word("argument of play_and_get_digits", str(field)) for field in (*fields, *given))
         done = self.call_command("play_and_get_digits", argument, block=block, response_timeout=response_timeout)
-        return done.variable(variable) if block else done
+        return done.variable(str(fields[-1])) if block else done
 
     def say(
         self,

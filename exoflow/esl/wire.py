@@ -8,6 +8,7 @@ which fails on greenswitch alone.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +42,7 @@ class Reply:
 
     @property
     def headers(self) -> dict[str, str]:
-        return dict(self.frame.headers.items())
+        return self.frame.headers.headers
 
     @property
     def refused(self) -> bool:
@@ -54,7 +55,10 @@ class Wire:
     sock: Any
     sock_file: Any
     connected: bool
+    event_handlers: dict[str, list[Callable[[Event], None]]]
+    reply_seconds = REPLY_SECONDS  # for replies whose command names no other deadline
     _run: bool
+    _esl_event_queue: Any
 
     def start_event_handlers(self) -> None:
         """Called by greenswitch when the socket is there."""
@@ -63,18 +67,18 @@ class Wire:
         self._answers: deque[Callable[[Reply | ExoflowError], None]] = deque()
         self._write_lock = RLock()
         self._receive_events_greenlet = gevent.spawn(self.receive_events)
+        self._process_events_greenlet: gevent.Greenlet | None = None
 
     # --- reading ------------------------------------------------------------------------------
 
     def receive_events(self) -> None:
         """The reader's greenlet: until EOF, an error, or bytes that are no frames."""
-        reader, why = FrameReader(), "the peer closed the connection"
+        reader, why = FrameReader(), "the reader was stopped"
         try:
             while self._run:
                 data = self.sock.recv(RECEIVE_BYTES)
                 if not data:
-                    if reader.unfinished:
-                        why = "the connection ended inside a frame"
+                    why = "the connection ended inside a frame" if reader.unfinished else "the peer closed the connection"
                     break
                 for frame in reader.feed(data):
                     self._take(frame)
@@ -83,8 +87,8 @@ class Wire:
         except ProtocolError as error:
             log.error("%s", error)
             self._finish(error)
-            return
-        self._finish(Disconnected("the next frame", why))
+        finally:
+            self._finish(Disconnected("the next frame", why))
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == "text/event-plain":
@@ -93,6 +97,8 @@ class Wire:
                 self.on_event(event)
             except Exception:  # a fault in our own handler must not end the connection of all calls
                 log.exception("handling event %s failed", event.name)
+            if self.event_handlers:
+                self._hand_over(event)
         elif frame.kind in ("command/reply", "api/response"):
             # either kind answers the oldest command: some replace each other (facts, section 5)
             if not self._answers:
@@ -104,7 +110,8 @@ class Wire:
         elif frame.kind == "auth/request":
             self.on_auth_request()
         elif frame.kind == "text/rude-rejection":
-            raise ProtocolError("FreeSWITCH's access list refuses this host (event_socket.conf.xml, apply-inbound-acl)")
+            why = "FreeSWITCH's access list refuses this host (event_socket.conf.xml, apply-inbound-acl)"
+            self._finish(Disconnected("auth/request", why))
         elif frame.kind != "log/data":
             log.warning("frame of unknown type %r passed over", frame.kind)
 
@@ -125,18 +132,41 @@ class Wire:
         if self.closed.is_set():
             return
         self.close_reason = why
+        self.sock_file.close()  # the descriptor lives as long as this has it
         self.sock.close()
         while self._answers:
             self._answers.popleft()(why)
         self.closed.set()
         self.on_closed(why)
+        if self._process_events_greenlet is not None:
+            self._esl_event_queue.put(None)
+
+    # --- handlers that a program registers, as with greenswitch -----------------------------------
+
+    def _hand_over(self, event: Event) -> None:
+        name = event.get("Event-Subclass") if event.name == "CUSTOM" else event.name
+        handlers = self.event_handlers.get(name) or self.event_handlers.get("*")
+        if handlers:
+            if self._process_events_greenlet is None:
+                self._process_events_greenlet = gevent.spawn(self.process_events)
+            self._esl_event_queue.put((event, tuple(handlers)))
+
+    def process_events(self) -> None:
+        """The handlers' greenlet: not the reader's, so that a handler may wait for an application or stop the connection."""
+        for event, handlers in iter(self._esl_event_queue.get, None):
+            for handler in handlers:
+                try:
+                    handler(event)
+                except (Exception, gevent.Timeout):
+                    log.exception("a handler of %s failed", event.name)
 
     # --- writing ------------------------------------------------------------------------------
 
     def write(self, data: bytes, *answers: Callable[[Reply | ExoflowError], None]) -> None:
         """Sends whole commands at once; each answer is called with the reply or with the error that ended the connection.
 
-        Raises Disconnected.
+        Raises Disconnected. Whatever else breaks a write off closes the connection, too: half a command may be on the wire,
+        and nothing can follow it.
         """
         with self._write_lock:
             if not self.connected:
@@ -146,37 +176,42 @@ class Wire:
                 raise Disconnected("a command to be sent", str(self.close_reason))
             self._answers.extend(answers)
             try:
-                with gevent.Timeout(WRITE_SECONDS):
+                with gevent.Timeout(WRITE_SECONDS, TimeoutError(f"the switch read nothing for {WRITE_SECONDS:g} s")):
                     self.sock.sendall(data)
-            except (OSError, gevent.Timeout) as error:
-                # half a command may be on the wire: nothing can follow it
-                why = f"the switch read nothing for {WRITE_SECONDS:g} s" if isinstance(error, gevent.Timeout) else str(error)
-                self._finish(Disconnected("a command to be sent", why))
-                raise Disconnected("a command to be sent", why) from None
+            except OSError as error:
+                self._finish(Disconnected("a command to be sent", str(error)))
+                raise Disconnected("a command to be sent", str(error)) from None
+            except BaseException:
+                self._finish(Disconnected("a command to be sent", "its sender was stopped"))
+                raise
 
-    def command(self, text: str, *, deadline: float = REPLY_SECONDS) -> Reply:
+    def command(self, text: str, *, deadline: float | None = None) -> Reply:
         """One command of one line, and its reply. Raises UnsafeText, CommandRefused, DeadlineExceeded, Disconnected."""
         reply = self.commands(text, deadline=deadline)[0]
         if reply.refused:
             raise CommandRefused(text.split(" ")[0], reply.data.strip())
         return reply
 
-    def commands(self, *texts: str, deadline: float = REPLY_SECONDS) -> list[Reply]:
-        """Several commands in one packet, and their replies, refused ones included."""
+    def commands(self, *texts: str, deadline: float | None = None) -> list[Reply]:
+        """Several commands in one packet, and their replies, refused ones included. The deadline is for all together."""
         waits = [AsyncResult() for _ in texts]
         packet = "".join(safety.line("command", text) + "\n\n" for text in texts)
         self.write(packet.encode(), *(_setter(wait) for wait in waits))
-        return [self._wait(wait, f"reply to `{text.split(' ')[0]}`", deadline) for wait, text in zip(waits, texts, strict=True)]
+        until = time.monotonic() + (self.reply_seconds if deadline is None else deadline)
+        return [
+            self._wait(wait, f"reply to `{text.split(' ')[0]}`", until - time.monotonic())
+            for wait, text in zip(waits, texts, strict=True)
+        ]
 
-    def api(self, command: str, *, deadline: float = REPLY_SECONDS) -> str:
+    def api(self, command: str, *, deadline: float | None = None) -> str:
         """Runs an API command and returns what it prints; a text that starts with -ERR raises CommandRefused."""
         return self.command("api " + command, deadline=deadline).data
 
     def _wait(self, result: AsyncResult, what: str, deadline: float) -> Any:
-        try:
-            return result.get(timeout=deadline)
-        except gevent.Timeout:
-            raise DeadlineExceeded(what, deadline) from None
+        result.wait(max(0.0, deadline))  # not `get`: its Timeout could be one that somebody around us has set
+        if not result.ready():
+            raise DeadlineExceeded(what, round(deadline, 2))
+        return result.get()
 
     # --- greenswitch's own names ----------------------------------------------------------------
 
@@ -192,7 +227,6 @@ class Wire:
         self._finish(Disconnected("anything", "closed by us"))
         if reader is not gevent.getcurrent():
             reader.kill(block=False)
-        self.sock_file.close()
 
 
 def _setter(wait: AsyncResult) -> Callable[[Reply | ExoflowError], None]:
