@@ -437,10 +437,11 @@ def test_22_another_legs_hangup_is_not_the_calls(talk: Talk) -> None:
 
 def test_23_what_ends_after_the_hangup_still_returns_its_result(talk: Talk) -> None:
     playing, command = talk.play()
+    unparked = talk.handled("CHANNEL_UNPARK")
     talk.peer.event("CHANNEL_HANGUP", {"Hangup-Cause": "NORMAL_CLEARING"})
     talk.peer.send(notice("linger"))
-    gevent.idle()  # until all of it was read
-    gevent.idle()
+    talk.peer.event("CHANNEL_UNPARK")
+    talk.has(unparked)
     talk.peer.complete(command, {"Playback-File": "a"})
     try:
         event = talk.result(playing)
