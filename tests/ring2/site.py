@@ -55,6 +55,8 @@ TONES = {
     "hold": (650, 1.0),
     "music": (550, 2.0),
 }
+LOUD = -25
+"""dB; our tones are at -6, those of the switch itself at -14 to -24."""
 PATHS = ("/lookup", "/agents", "/after")
 START_SECONDS = 30.0
 """espeak-ng renders the prompts first."""
@@ -106,7 +108,8 @@ class Visit:
 
     def since_heard(self, at: float | datetime | None) -> float:
         """Seconds into `heard` of a moment (epoch seconds of either switch)."""
-        assert at is not None and self.phone.heard_since is not None
+        assert at is not None
+        assert self.phone.heard_since is not None
         return (at.timestamp() if isinstance(at, datetime) else at) - self.phone.heard_since
 
 
@@ -169,7 +172,7 @@ class Site:
     def call(
         self, did: str, answers: Mapping[str, Script | list[Script]] | None = None, *, caller: str | None = None, **more: Any
     ) -> Visit:
-        """Dials a number of ours from a phone of its own. `answers`: what the CRM says to this call, by path; lists one by one."""
+        """Dials a number of ours from a phone of its own. `answers`: what the CRM says to this call, by path, in order."""
         self._people += 1
         number = f"09812{self._people:06d}" if caller is None else caller
         sent = "" if more.get("withheld") else number
@@ -266,3 +269,21 @@ def text(body: str, status: int = 200, **more: Any) -> Reply:
 
 def as_json(value: Any) -> Reply:
     return Reply(200, json.dumps(value).encode(), "application/json")
+
+
+def steps(state: CallState) -> list[str]:
+    """The steps in the order in which they wrote into the journey."""
+    named = [line.step for line in state.journey if line.step is not None]
+    return [step for at, step in enumerate(named) if at == 0 or named[at - 1] != step]
+
+
+def hears(sound: Sound, hz: int) -> bool:
+    return max(sound.tone_blocks(hz), default=-120) > LOUD
+
+
+def when_heard(sound: Sound, hz: int, *, above: float = LOUD) -> float:
+    """Seconds until this tone begins."""
+    for number, level in enumerate(sound.tone_blocks(hz)):
+        if level > above:
+            return number * 0.1
+    raise AssertionError(f"no {hz} Hz in {sound.seconds:.1f} s")

@@ -69,8 +69,12 @@ def first(site: Site) -> Played:
 
 def test_it_rings_unanswered_until_the_menu(first: Played) -> None:
     phone, state = first.visit.phone, first.state
-    assert phone.ringing_at and phone.answered_at and phone.ringing_at < phone.answered_at
-    assert state.ring_at and state.answered_at and state.facts.created_at <= state.ring_at < state.answered_at
+    assert phone.ringing_at
+    assert phone.answered_at
+    assert phone.ringing_at < phone.answered_at
+    assert state.ring_at
+    assert state.answered_at
+    assert state.facts.created_at <= state.ring_at < state.answered_at
     assert entry(state, "call.answered").step == "choose"
     # our times are the switch's
     assert state.answered_at.timestamp() == pytest.approx(phone.answered_at, abs=0.1)
@@ -80,7 +84,8 @@ def test_a_key_in_the_greeting_ends_it_and_counts(first: Played) -> None:
     state = first.state
     pressed = entry(state, "menu.key")
     assert (pressed.evidence["key"], pressed.evidence["attempt"], state.digits) == ("1", 1, "1")
-    assert state.answered_at and (pressed.at - state.answered_at).total_seconds() == pytest.approx(1.0, abs=0.3)
+    assert state.answered_at
+    assert (pressed.at - state.answered_at).total_seconds() == pytest.approx(1.0, abs=0.3)
     speech = first.visit.heard().part(0.2, 0.8)
     assert speech.level() > -40
     assert speech.tone(400) < -30
@@ -104,7 +109,9 @@ def test_the_agents_are_rung_in_order_one_at_a_time(first: Played) -> None:
     attempts = [agent.attempts for agent in first.agents]
     assert [len(one) for one in attempts] == [1, 1, 1]
     first_one, second, third = (one[0] for one in attempts)
-    assert first_one.ended_at and second.ended_at and third.ended_at
+    assert first_one.ended_at
+    assert second.ended_at
+    assert third.ended_at
     assert first_one.ended_at <= second.at
     assert second.ended_at <= third.at
     assert all(one.cli == MAIN for one in (first_one, second, third))
@@ -116,13 +123,20 @@ def test_each_leg_has_its_stages_its_cause_and_what_it_means(first: Played) -> N
     assert all(leg.seen and leg.dialled_at and leg.setup_at and leg.released_at for leg in first.state.legs)
     assert (engaged.outcome, engaged.q850, engaged.cause, engaged.alerting_at) == ("busy", 17, "USER_BUSY", None)
     assert "busy" in engaged.meaning
-    assert slow.outcome == "no_answer" and slow.setup_at and slow.alerting_at and slow.answered_at is None
+    assert slow.outcome == "no_answer"
+    assert slow.setup_at
+    assert slow.alerting_at
+    assert slow.answered_at is None
     assert (slow.alerting_at - slow.setup_at).total_seconds() == pytest.approx(ALERTS_AFTER, abs=0.4)
     assert "nobody answered in time" in slow.meaning
     # FreeSWITCH counts a ring limit in whole seconds of the clock, so 5 s are 4 to 5
-    assert slow.released_at and RING_SECONDS - 1 <= (slow.released_at - slow.setup_at).total_seconds() < RING_SECONDS + 0.5
+    assert slow.released_at
+    assert RING_SECONDS - 1 <= (slow.released_at - slow.setup_at).total_seconds() < RING_SECONDS + 0.5
     assert (third.outcome, third.q850, third.cause) == ("answered", 16, "NORMAL_CLEARING")
-    assert third.setup_at and third.alerting_at and third.answered_at and third.released_at
+    assert third.setup_at
+    assert third.alerting_at
+    assert third.answered_at
+    assert third.released_at
     assert third.setup_at <= third.alerting_at < third.answered_at < third.released_at
     for leg, cdr in zip(first.state.legs, first.legs, strict=True):
         assert cdr["uuid"] == leg.uuid
@@ -163,13 +177,15 @@ def test_ringing_is_heard_at_once_and_between_attempts(first: Played) -> None:
     # while the slow network says nothing, the second and third ring are heard
     quiet = first.visit.since_heard(first.agents[1].attempts[0].at)
     slow = heard.part(quiet, quiet + RING_SECONDS)
-    assert slow.part(0, 0.4).tone(400) > -30 and slow.part(0, 0.4).tone(450) > -30
+    assert slow.part(0, 0.4).tone(400) > -30
+    assert slow.part(0, 0.4).tone(450) > -30
     assert len(slow.sounds()) >= 4
     assert slow.longest_silence() < 2.2
     # from the first agent's end to the next ring
     for before, after in zip(first.agents, first.agents[1:], strict=False):
         ended, begun = before.attempts[0].ended_at, after.attempts[0].at
-        assert ended and begun - ended < 0.3
+        assert ended
+        assert begun - ended < 0.3
 
 
 def test_caller_and_agent_hear_each_other(first: Played) -> None:
