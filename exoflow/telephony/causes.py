@@ -158,11 +158,15 @@ def read_leg(
 ) -> tuple[LegOutcome, str]:
     """What became of an attempt to reach an agent, and a sentence that tells what it means and what to do.
 
-    `q850` and `name` are the release's cause (number first, the name where no number was told). `alerting` says that
+    `q850` and `name` are the release's cause (number first; the name where no number was told, or where the name is one of
+    FreeSWITCH's own). `alerting` says that
     ALERTING was seen, `early_media` that the network spoke (PROGRESS with sound), `had_leg` that a channel was made at
     all (CHANNEL_CREATE): FreeTDM refuses without one when it finds no channel (facts, section 3).
     """
-    cause = by_number(q850) if q850 else by_name(name) or Cause(0, name or "NONE", "No known cause was told.")
+    named = by_name(name)
+    # FreeSWITCH's own causes have no number of Q.850: its events then say 16 beside the name (ALLOTTED_TIMEOUT)
+    own = named is not None and named.q850 > MAX_Q850
+    cause = by_number(q850) if q850 and not own else named or Cause(0, name or "NONE", "No known cause was told.")
     shown = f"{cause.q850} {cause.name}" if cause.q850 else f"cause {cause.name}"
     if answered:
         return "answered", f"The agent answered; the talk ended with {shown}: {cause.text}"

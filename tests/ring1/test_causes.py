@@ -104,3 +104,20 @@ def test_every_cause_has_an_outcome_and_a_sentence_with_the_cause():
             assert outcome not in ("ringing", "answered")
             assert cause.name in text
             assert text[0].isupper()
+
+
+@pytest.mark.parametrize(
+    ("name", "answered", "outcome", "part"),
+    [
+        ("ALLOTTED_TIMEOUT", True, "answered", "802 ALLOTTED_TIMEOUT: The time allowed"),
+        ("PROGRESS_TIMEOUT", False, "no_answer", "807 PROGRESS_TIMEOUT"),
+        ("GATEWAY_DOWN", False, "trunk", "809 GATEWAY_DOWN"),
+    ],
+)
+def test_freeswitchs_own_causes_come_with_the_number_16(name: str, answered: bool, outcome: str, part: str) -> None:
+    """Its events' hangup_cause_q850 is 16 for every cause above 127 (switch_channel.c:405-411): the name tells more."""
+    found, text = _read(16, name, answered=answered)
+    assert found == outcome
+    assert part in text
+    # a network's own 16 stays what it is
+    assert "16 NORMAL_CLEARING" in _read(16, "NORMAL_CLEARING", answered=True)[1]
