@@ -21,7 +21,7 @@ from collections import deque
 from pathlib import Path
 
 TICK = 0.02  # seconds; a parked session looks for commands once a frame
-PROMPT_SECONDS = 0.1
+PROMPT_SECONDS = 0.1  # 0: the prompt never ends
 RAMP_PER_SECOND = 400  # how fast the first calls come: greenswitch looks for new ones ten times a second and its backlog is 100
 QUIET_SECONDS = 30.0  # without any event: the app has lost its calls
 FRAMES = Path(__file__).parent / "frames"
@@ -126,7 +126,7 @@ class Call:
             self.send(b"".join(replies))
         if self.queue and not self.ticking and not self.over:
             self.ticking = True
-            self.load.later(TICK, self.tick)
+            self.load.later(self.load.tick, self.tick)
 
     def command(self, head: bytes) -> bytes:
         word = head.split(None, 1)[0]
@@ -198,11 +198,12 @@ class Call:
 class Load:
     """The loop over all calls."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, pauses: bool = True) -> None:
         self.port = port
+        self.tick = TICK if pauses else 0.0
         self.latencies: list[float] = []
         self.done = 0
-        self.prompt_seconds = PROMPT_SECONDS
+        self.prompt_seconds = PROMPT_SECONDS if pauses else 0.0001
         self.on_end = lambda: None
         self._calls: dict[int, Call] = {}
         self._timers: list[tuple[float, int, object]] = []
@@ -290,8 +291,9 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("--at-once", type=int, default=100)
     parser.add_argument("--rate", type=float, default=100.0)
+    parser.add_argument("--no-pauses", action="store_true", help="a switch that takes no time: as fast as the app can")
     asked = parser.parse_args()
-    load, begun = Load(asked.port), time.monotonic()
+    load, begun = Load(asked.port, pauses=not asked.no_pauses), time.monotonic()
     if asked.way == "closed":
         closed(load, asked.count, asked.at_once)
     elif asked.way == "steady":

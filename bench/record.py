@@ -86,7 +86,7 @@ def main() -> None:
         address = (box.exoflow_hosts.host, box.exoflow_hosts.port)
         server = StreamServer(address, lambda sock, _: recorded.set(Recorded(sock).play()))
         server.start()
-        Callers(box).run(1, 1)
+        Callers(box).run(1, 1.0)
         frames = recorded.get(timeout=10)
         server.stop()
     FRAMES.mkdir(exist_ok=True)
