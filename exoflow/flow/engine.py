@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from exoflow.calls.model import CallOutcome, CallState, Stage
 from exoflow.config.steps import Step
-from exoflow.errors import CallEnded, ExoflowError
+from exoflow.errors import CallEnded, Disconnected, ExoflowError
 from exoflow.flow.applets import APPLETS
 from exoflow.flow.here import Here
 from exoflow.lines.legs import moment
@@ -30,7 +30,9 @@ def run(here: Here) -> None:
     for _ in range(MAX_STEPS):
         step = here.flow.steps[here.step]
         applet = APPLETS[step.applet]
+        _still_ours(here)
         if here.caller_gone:
+            _caller_left(here)
             if here.step in seen_alone:
                 break  # round and round without anybody
             seen_alone.add(here.step)
@@ -41,22 +43,36 @@ def run(here: Here) -> None:
             else:
                 branch = applet.run(here, step)
         except CallEnded:
+            passed_over = passed_over or applet.needs_caller  # or not done to its end, which is the same to the caller
             _caller_left(here)
             branch = applet.gone(here, step)
         except ExoflowError as error:
             if error.connection_gone:
+                here.note(
+                    "C", "socket.lost", f"The call's socket was lost in this step; the dialplan gives the call back: {error}"
+                )
                 raise
             branch = _way_on(step)
             on = f"on to {step.branches()[branch]}" if branch is not None else "the flow ends here"
             here.failed("C", "step.failed", f"The step could not be done, {on}: {error}")
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            text = f"exoflow itself failed in this step ({what}); its log has the place. The call goes back to the dialplan"
+            here.failed("C", "step.crashed", text)
+            raise
         if branch is None:
             break
-        if here.caller_gone:
-            _caller_left(here)  # a step that needs no caller does not notice
         here.step = step.branches()[branch]
     else:
         here.failed("C", "flow.too_long", f"The flow went through {MAX_STEPS} steps; look for a circle in it")
+    _still_ours(here)
     _finish(here, passed_over)
+
+
+def _still_ours(here: Here) -> None:
+    """Raises Disconnected when the socket has gone and the call has not: it may run in another greenlet or process by now."""
+    if here.session.closed.is_set() and not here.caller_gone:
+        raise Disconnected("the next step", str(here.session.close_reason))
 
 
 def _way_on(step: Step) -> str | None:

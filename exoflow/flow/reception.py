@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from exoflow.calls.book import Call, CallBook
 from exoflow.calls.model import CallFacts
 from exoflow.config.model import Account, Route
+from exoflow.errors import CallEnded
 from exoflow.esl.codec import Headers
 from exoflow.esl.session import CallSession
 from exoflow.flow import engine
@@ -33,7 +35,7 @@ class Reception:
     def answer(self, session: CallSession) -> None:
         """The handler of the server. `parts` are read once: a call ends on the configuration it began with."""
         parts = self._parts()
-        known = self._book.resume(session.uuid) if session.channel.variable("exo_call") else None
+        known = self._book.resume(session.uuid) if _came_back(session.channel) else None
         if known is not None:
             self._go_on(parts, session, known)
             return
@@ -44,9 +46,10 @@ class Reception:
         if route is None:
             _turn_away(session, call, routes)
             return
-        session.execute("set", f"exo_call={facts.id}", deadline=QUICK_SECONDS)
-        session.execute("ring_ready", deadline=QUICK_SECONDS)
-        call.ringing()
+        with suppress(CallEnded):  # gone at once: the flow's steps that need no caller still run
+            session.execute("set", f"exo_call={facts.id}", deadline=QUICK_SECONDS)
+            session.execute("ring_ready", deadline=QUICK_SECONDS)
+            call.ringing()
         engine.run(_here(parts, session, call, route.account_id, route.account))
 
     def _facts(self, parts: Parts, channel: Headers, channel_uuid: str) -> tuple[CallFacts, list[Route]]:
@@ -80,7 +83,11 @@ class Reception:
         """The call was ours before: its socket or its process had died."""
         state = call.state
         account = call.account
-        if account is None or state.facts.account is None or state.facts.flow not in account.flows:
+        if state.facts.account is None:
+            routes = parts.config.candidates(state.facts.dialled_raw, state.facts.trunk)
+            _turn_away(session, call, routes if len(routes) > 1 else [])
+            return
+        if account is None or state.facts.flow not in account.flows:
             call.note("C", "flow.gone", "The call came back and its flow is no longer in the configuration")
             session.hang_up("NORMAL_TEMPORARY_FAILURE")
             call.close("lost", "flow.gone")
@@ -89,6 +96,12 @@ class Reception:
         here.step = next((e.step for e in reversed(state.journey) if e.step in here.flow.steps), None) or here.flow.start
         here.note("C", "call.resumed", f"The call came back after its socket was lost: it goes on at {here.step}")
         engine.run(here)
+
+
+def _came_back(channel: Headers) -> bool:
+    """Had exoflow this call before? The dialplan counts its rounds (dialplan/from-pri/30-app.xml), so that a call whose
+    app died before it could mark the channel is known, too."""
+    return bool(channel.variable("exo_call")) or channel.variable("exo_entry") not in ("", "1")
 
 
 def _here(parts: Parts, session: CallSession, call: Call, account_id: str, account: Account) -> Here:
@@ -127,7 +140,8 @@ def _turn_away(session: CallSession, call: Call, routes: list[Route]) -> None:
         )
     call.note("B", code, text)
     log.warning("call %s turned away: %s", facts.id, text)
-    session.execute("set", "exo_refused=number", deadline=QUICK_SECONDS)
-    session.hang_up(UNKNOWN_NUMBER_CAUSE)
+    with suppress(CallEnded):
+        session.execute("set", "exo_refused=number", deadline=QUICK_SECONDS)
+        session.hang_up(UNKNOWN_NUMBER_CAUSE)
     call.caller_gone(None, session.cause or UNKNOWN_NUMBER_CAUSE, session.q850 or 1, "exoflow")
     call.close("refused", code)
