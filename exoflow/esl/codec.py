@@ -25,17 +25,11 @@ class Headers:
     __slots__ = ("_block",)
 
     def __init__(self, block: bytes) -> None:
-        self._block = b"\n" + block
+        self._block = block
 
     def raw(self, name: str) -> bytes | None:
         """The value as it came, or None."""
-        block = self._block
-        start = block.find(b"\n%b: " % name.encode())
-        if start < 0:
-            return None
-        start += len(name) + 3
-        end = block.find(b"\n", start)
-        return block[start:] if end < 0 else block[start:end]
+        return _value(self._block, name.encode() + b": ")
 
     def get(self, name: str, default: str = "") -> str:
         """The value, decoded once; `default` if it is absent or `_undef_` (FreeSWITCH's word for empty)."""
@@ -74,10 +68,12 @@ class Event(Headers):
     @classmethod
     def from_plain(cls, data: bytes) -> Event:
         """From the body of a `text/event-plain` frame. Raises ProtocolError."""
-        head, _, rest = data.partition(b"\n\n")
-        event = cls(head)
+        end = data.find(b"\n\n") + 2
+        if end in (1, len(data)):  # as nearly all: without a body
+            return cls(data)
+        event = cls(data[:end])
         length = event.raw("Content-Length")
-        event.body = rest[: _length(length)] if length is not None else b""
+        event.body = data[end : end + _length(length)] if length is not None else b""
         return event
 
     @property
@@ -128,7 +124,7 @@ class FrameReader:
                 if not block:
                     continue
                 self._head = Headers(block)
-                length = self._head.raw("Content-Length")
+                length = _value(block, b"Content-Length: ")
                 self._wanted = _length(length) if length is not None else 0
             if len(buffer) - at < self._wanted:
                 break
@@ -140,10 +136,23 @@ class FrameReader:
 
 
 def _frame(head: Headers, body: bytes) -> Frame:
-    kind = head.raw("Content-Type")
+    kind = _value(head._block, b"Content-Type: ")
     if kind is None:
         raise ProtocolError("a frame without Content-Type", b"".join(head._block.splitlines(True)[:3]))
     return Frame(kind.decode("ascii", "replace").strip(), head, body)
+
+
+def _value(block: bytes, key: bytes) -> bytes | None:
+    """What stands behind the first line that starts with `key` (`Name: `)."""
+    if block.startswith(key):
+        start = len(key)
+    else:
+        start = block.find(b"\n" + key)
+        if start < 0:
+            return None
+        start += len(key) + 1
+    end = block.find(b"\n", start)
+    return block[start:] if end < 0 else block[start:end]
 
 
 def _decoded(value: bytes) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from typing import Any
 
+import gevent
 from gevent.event import AsyncResult
 from gevent.event import Event as Signal
 from greenswitch.esl import OutboundSession
@@ -13,7 +15,9 @@ from greenswitch.esl import OutboundSession
 from exoflow.errors import CallEnded, CommandRefused, Disconnected, ExoflowError, ProtocolError, UnsafeText
 from exoflow.esl import safety
 from exoflow.esl.codec import Event, Headers, encode_execute
-from exoflow.esl.wire import REPLY_SECONDS, Reply, Wire
+from exoflow.esl.wire import RECEIVE_BYTES, REPLY_SECONDS, Reply, Wire
+
+log = logging.getLogger("exoflow.esl")
 
 CONNECT_SECONDS = 5.0  # a peer that sends us no channel data by then is no FreeSWITCH; the dialplan's guard fires then, too
 LINGER_SECONDS = 5  # the events after a hangup come within milliseconds; a bound all the same (without one: for ever)
@@ -21,6 +25,7 @@ BLOCK_SECONDS = 3600.0  # for an application that greenswitch's callers wait for
 SILENCE = "silence_stream://10"  # plays nothing where an argument must not be empty
 DIGITS_DEFAULTS = (1, 1, 1, 5000, "none", SILENCE, SILENCE, "exo_digits")  # one key, once, within 5 s
 FAREWELL_SECONDS = 10.0  # for the last events of a hung-up channel: linger, its rounding, and a busy box
+_READ = 1  # the event loop's word for `readable`
 # one random part a process and a counter: a token is unique, and cheaper than a uuid each
 _TOKEN_ROOT = os.urandom(6).hex()
 _tokens = itertools.count(1)
@@ -49,6 +54,29 @@ class CallSession(Wire, OutboundSession):
         self._uuid = ""
         super().__init__(client_address, sock)
         self.event_handlers.clear()  # greenswitch registers its own methods; what they do is done in `on_event`, at once
+
+    def _listen(self) -> None:
+        """A call's frames are few and small, so the event loop itself takes them: a greenlet's switches cost more than they.
+
+        What follows from them here never waits: it only wakes those who do.
+        """
+        self._readable = gevent.get_hub().loop.io(self.sock.fileno(), _READ)
+        self._readable.start(self.receive_events)
+
+    def _listen_no_more(self) -> None:
+        self._readable.stop()
+        self._readable.close()
+
+    def receive_events(self) -> None:
+        """The loop says that there is something to read. Nothing may leave here: the loop would call again at once."""
+        try:
+            self._received(os.read(self.sock.fileno(), RECEIVE_BYTES))
+        except BlockingIOError:
+            return
+        except Exception as error:
+            if not isinstance(error, OSError):
+                log.exception("reading from the switch failed")
+            self._finish(Disconnected("the next frame", str(error)))
 
     # --- the beginning ------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from exoflow.esl.codec import Event, Frame, FrameReader
 
 log = logging.getLogger("exoflow.esl")
 
-RECEIVE_BYTES = 65536
+RECEIVE_BYTES = 16384  # an event has some 4 kB; Python allocates so much for each read
 REPLY_SECONDS = 5.0  # FreeSWITCH answers a command in under a millisecond; a box that needs seconds is in trouble
 WRITE_SECONDS = 5.0  # commands are small: a full socket buffer for so long means that nobody reads
 MAX_PENDING_REPLIES = 1000  # commands in flight; more means that nobody answers
@@ -33,12 +33,16 @@ MAX_PENDING_REPLIES = 1000  # commands in flight; more means that nobody answers
 class Reply:
     """FreeSWITCH's answer to one command. `headers` and `data` are what greenswitch's callers look at."""
 
-    __slots__ = ("data", "frame")
+    __slots__ = ("frame",)
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
-        is_reply = frame.kind == "command/reply"
-        self.data = frame.headers.get("Reply-Text") if is_reply else frame.body.decode("utf-8", "replace")
+
+    @property
+    def data(self) -> str:
+        """What FreeSWITCH says: the text of a reply, or what an API command printed."""
+        is_reply = self.frame.kind == "command/reply"
+        return self.frame.headers.get("Reply-Text") if is_reply else self.frame.body.decode("utf-8", "replace")
 
     @property
     def headers(self) -> dict[str, str]:
@@ -46,7 +50,7 @@ class Reply:
 
     @property
     def refused(self) -> bool:
-        return self.data.startswith("-ERR") or self.data.startswith("-USAGE")
+        return self.data.startswith(("-ERR", "-USAGE"))
 
 
 class Wire:
@@ -66,29 +70,41 @@ class Wire:
         self.close_reason: ExoflowError = Disconnected("the end")
         self._answers: deque[Callable[[Reply | ExoflowError], None]] = deque()
         self._write_lock = RLock()
-        self._receive_events_greenlet = gevent.spawn(self.receive_events)
         self._process_events_greenlet: gevent.Greenlet | None = None
+        self._reader = FrameReader()
+        self._listen()
 
     # --- reading ------------------------------------------------------------------------------
 
+    def _listen(self) -> None:
+        self._receive_events_greenlet = gevent.spawn(self.receive_events)
+
+    def _listen_no_more(self) -> None:
+        if self._receive_events_greenlet is not gevent.getcurrent():
+            self._receive_events_greenlet.kill(block=False)
+
     def receive_events(self) -> None:
         """The reader's greenlet: until EOF, an error, or bytes that are no frames."""
-        reader, why = FrameReader(), "the reader was stopped"
         try:
             while self._run:
-                data = self.sock.recv(RECEIVE_BYTES)
-                if not data:
-                    why = "the connection ended inside a frame" if reader.unfinished else "the peer closed the connection"
-                    break
-                for frame in reader.feed(data):
-                    self._take(frame)
+                self._received(self.sock.recv(RECEIVE_BYTES))
         except OSError as error:
-            why = str(error)
+            self._finish(Disconnected("the next frame", str(error)))
+        finally:
+            self._finish(Disconnected("the next frame", "the reader was stopped"))
+
+    def _received(self, data: bytes) -> None:
+        """Takes what was read; nothing read is the connection's end, and so are bytes that are no frames."""
+        if not data:
+            why = "the connection ended inside a frame" if self._reader.unfinished else "the peer closed the connection"
+            self._finish(Disconnected("the next frame", why))
+            return
+        try:
+            for frame in self._reader.feed(data):
+                self._take(frame)
         except ProtocolError as error:
             log.error("%s", error)
             self._finish(error)
-        finally:
-            self._finish(Disconnected("the next frame", why))
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == "text/event-plain":
@@ -132,6 +148,7 @@ class Wire:
         if self.closed.is_set():
             return
         self.close_reason = why
+        self._listen_no_more()
         self.sock_file.close()  # the descriptor lives as long as this has it
         self.sock.close()
         while self._answers:
@@ -176,14 +193,23 @@ class Wire:
                 raise Disconnected("a command to be sent", str(self.close_reason))
             self._answers.extend(answers)
             try:
-                with gevent.Timeout(WRITE_SECONDS, TimeoutError(f"the switch read nothing for {WRITE_SECONDS:g} s")):
-                    self.sock.sendall(data)
+                self._send_all(data)
             except OSError as error:
                 self._finish(Disconnected("a command to be sent", str(error)))
                 raise Disconnected("a command to be sent", str(error)) from None
             except BaseException:
                 self._finish(Disconnected("a command to be sent", "its sender was stopped"))
                 raise
+
+    def _send_all(self, data: bytes) -> None:
+        try:
+            sent = self.sock.send(data, 0, 0.0)
+        except BlockingIOError:
+            sent = 0
+        # nearly always all of it is gone by now, and no timer was needed
+        if sent < len(data):
+            with gevent.Timeout(WRITE_SECONDS, TimeoutError(f"the switch read nothing for {WRITE_SECONDS:g} s")):
+                self.sock.sendall(memoryview(data)[sent:])
 
     def command(self, text: str, *, deadline: float | None = None) -> Reply:
         """One command of one line, and its reply. Raises UnsafeText, CommandRefused, DeadlineExceeded, Disconnected."""
@@ -223,10 +249,7 @@ class Wire:
         """Closes the connection; never waits for the peer."""
         if not hasattr(self, "closed"):  # never connected
             return
-        reader = self._receive_events_greenlet
         self._finish(Disconnected("anything", "closed by us"))
-        if reader is not gevent.getcurrent():
-            reader.kill(block=False)
 
 
 def _setter(wait: AsyncResult) -> Callable[[Reply | ExoflowError], None]:

@@ -14,5 +14,6 @@ session = (CallSession if sys.argv[1] == "exoflow" else OutboundSession)(("127.0
 signal.setitimer(signal.ITIMER_REAL, 1.0)  # its default action ends a process that computes for ever
 theirs.sendall(b"Content-Length: 500\nContent-Type: text/event-plain\n\nEvent-Name: CHANNEL_ANSWER\n")
 theirs.close()
-gevent.wait([session._receive_events_greenlet], timeout=0.5)
-print("done" if session._receive_events_greenlet.ready() and not session.connected else "waits")
+read = getattr(session, "closed", None) or session._receive_events_greenlet
+gevent.wait([read], timeout=0.5)
+print("done" if read.ready() and not session.connected else "waits")

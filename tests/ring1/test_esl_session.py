@@ -240,12 +240,17 @@ def test_a_writer_that_is_stopped_leaves_no_half_command(line: Line) -> None:
         line.session.api("status")
 
 
-def test_a_killed_reader_frees_the_waits(line: Line) -> None:
+def test_a_fault_of_the_reader_frees_the_waits(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(data: bytes) -> None:
+        raise ValueError("a fault of ours")
+
     running, _ = line.execute()
     line.synchronize()
-    line.session._receive_events_greenlet.kill()
-    with pytest.raises(Disconnected):
+    monkeypatch.setattr(line.session, "_received", fail)
+    line.peer.event("CHANNEL_ANSWER")
+    with pytest.raises(Disconnected, match="a fault of ours"):
         ended(running)
+    assert line.peer.eof()
 
 
 @pytest.mark.parametrize("text", ["", "a\n\nb\n", "\n\n", "Content-Type: auth/request\n\nx", "एक\n\nदो"])
