@@ -78,7 +78,7 @@ class Hall:
         self.crm.start()
         self.states: dict[str, CallState] = {}
         self.entries: list[Entry] = []  # of all calls, as they are made
-        self._tap = _Tap()
+        self.tap = _Tap()
         self.switch: EmbeddedSwitch
         self.service: Service
         self._running: list[Callable[[], None]] = [self.crm.stop]
@@ -112,7 +112,7 @@ class Hall:
             most_calls=most_calls,
         )
         self.switch.start()
-        self.switch.bus.listeners.append(self._tap)  # type: ignore[arg-type]
+        self.switch.bus.listeners.append(self.tap)  # type: ignore[arg-type]
         self._running.append(self.switch.stop)
         event_socket = self.switch.event_socket_address if lines else ("127.0.0.1", 1)
         self.write(steps, trunks, event_socket, switch or {}, account or {}, accounts)
@@ -177,7 +177,7 @@ class Hall:
     def serve(self) -> None:
         """Starts exoflow, also once more after `stop_serving`."""
         if not (self.folder / "exoflow.db").exists():
-            shutil.copy(_new_store(), self.folder / "exoflow.db")  # the migrations have tests of their own
+            shutil.copy(new_store(), self.folder / "exoflow.db")  # the migrations have tests of their own
         self.service = Service(self.config)
         self.service.book.listeners.append(self._noted)
         self.service.start()
@@ -222,7 +222,7 @@ class Hall:
 
     def executed(self, application: str) -> list[str]:
         """The arguments with which this application ran, on any channel."""
-        return [argument for _, name, argument in self._tap.executed if name == application]
+        return [argument for _, name, argument in self.tap.executed if name == application]
 
     @staticmethod
     def codes(state: CallState | None) -> list[str]:
@@ -266,7 +266,7 @@ def menu(keys: Mapping[str, str], otherwise: str = "bye", **more: Any) -> dict[s
 
 
 @cache
-def _new_store() -> Path:
+def new_store() -> Path:
     """An empty store with its tables, made once."""
     path = Path(mkdtemp(prefix="exoflow-ring1-")) / "empty.db"
     open_store(f"sqlite:///{path}").close()
