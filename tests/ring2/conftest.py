@@ -9,7 +9,7 @@ from pathlib import Path
 import gevent
 import pytest
 
-from ring2 import together
+from ring2 import report, together
 from ring2.box import Box
 from ring2.freeswitch import find_freeswitch
 from ring2.network import Exchange
@@ -22,8 +22,13 @@ HERE = Path(__file__).parent
 _skipped: list[str] = []
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--report", metavar="FILE", help="write a report of ring 2 (Markdown)")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(together, "together")
+    config.pluginmanager.register(report, "report")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,19 +42,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Keeps the reason of a skip; with EXOFLOW_RING2=required a skip is a failure. A failure shows the box's last log lines."""
     outcome = yield
-    report = outcome.get_result()
+    result = outcome.get_result()
     if HERE not in item.path.parents:
         return
-    if report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if result.skipped and not hasattr(result, "wasxfail"):
+        reason = result.longrepr[2] if isinstance(result.longrepr, tuple) else str(result.longrepr)
         _skipped.append(reason)
         if REQUIRED:
-            report.outcome, report.longrepr = "failed", f"skipped although EXOFLOW_RING2=required: {reason}"
+            result.outcome, result.longrepr = "failed", f"skipped although EXOFLOW_RING2=required: {reason}"
     arguments = getattr(item, "funcargs", {})
-    if report.failed and (box := arguments.get("fs")):
-        report.sections.append((f"FreeSWITCH log ({box.log})", "\n".join(box.log_lines()[-60:])))
-    if report.failed and (site := arguments.get("site")):
-        report.sections.append((f"exoflow log ({site.log})", "\n".join(site.log_text().splitlines()[-40:])))
+    if result.failed and (box := arguments.get("fs")):
+        result.sections.append((f"FreeSWITCH log ({box.log})", "\n".join(box.log_lines()[-60:])))
+    if result.failed and (site := arguments.get("site")):
+        result.sections.append((f"exoflow log ({site.log})", "\n".join(site.log_text().splitlines()[-40:])))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -78,6 +83,7 @@ def switches(freeswitch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         exchange.wait_ready()
         box.wait_ready()
         box.listen()
+        report.keep_version(box.version())
         exchange.listen(box.sip_port)
         yield box, exchange
     finally:

@@ -6,6 +6,7 @@ import gevent
 import pytest
 from support.audio import read_wav
 
+from exoflow.sim.crm import Reply
 from ring2.agents import announcement, answers, busy, network_congested, rejects, silent, unknown_number, unreachable
 from ring2.site import DIRECT, FULL_DISK, MUSIC, Site, agents_json, codes, entry, hears, steps, wait_for
 
@@ -140,9 +141,9 @@ def test_a_talk_that_cannot_be_recorded_goes_on(site: Site) -> None:
     [recording] = state.recordings
     assert (state.outcome, recording.state) == ("answered", "failed")
     assert state.legs[0].talk_seconds == pytest.approx(1.5, abs=0.3)
-    told = entry(state, "recording.not_started")
-    assert str(site.recordings) in told.text
-    assert "can write" in told.text
+    told = next(line for line in state.journey if line.code.startswith("recording."))
+    assert str(site.recordings / "fulldisk") in told.text
+    assert "switch.recordings" in told.text or "write" in told.text
     assert hears(visit.heard(), 880)
     assert visit.delivery()["data"]["recordings"][0]["problem"]
 
@@ -155,26 +156,29 @@ def test_a_message_that_cannot_be_recorded_is_told(site: Site) -> None:
     state = visit.state()
     [recording] = state.recordings
     assert (recording.kind, recording.state) == ("voicemail", "failed")
-    assert "can write" in entry(state, "recording.not_started").text
+    told = next(line for line in state.journey if line.code.startswith("recording."))
+    assert str(site.recordings / "fulldisk") in told.text
+    assert "switch.recordings" in told.text or "write" in told.text
     assert "voicemail.taken" not in codes(state)
-    assert (state.outcome, state.reason) == ("missed", "recording.not_started")
 
 
 # --- our own lines are full -------------------------------------------------------------------
 
 
 def test_no_channel_is_free(site: Site) -> None:
-    """FreeTDM refuses without a leg when no channel is free; a full FreeSWITCH does so on SIP."""
+    """FreeTDM refuses without a leg when no channel is free; a FreeSWITCH that is full does so on SIP. The flow goes on."""
     asha, ravi = site.agents(answers(), answers())
-    with_one_call = site.call(DIRECT, {"/agents": agents_json(asha, ravi)})
+    named = agents_json(asha, ravi)
+    visit = site.call(DIRECT, {"/agents": Reply(200, named.body, "application/json", delay=0.5)})
+    wait_for(lambda: visit.requests("/agents"), 5, "the request")
     limit = site.box.api("fsctl max_sessions").split()[-1]
-    ended = with_one_call.phone
     try:
         site.box.api("fsctl max_sessions 1")
-        second = site.call(DIRECT, {"/agents": agents_json(asha, ravi)})
-        wait_for(lambda: second.phone.answered_at or second.phone.ended_at, 10, "second call")
+        wait_for(lambda: (state := site.stored(visit.channel)) and codes(state).count("leg.trunk") == 2, 10, "two refusals")
     finally:
         site.box.api(f"fsctl max_sessions {limit}")
-    ended.hangup()
-    state = second.state()
-    assert [leg.outcome for leg in state.legs] == ["trunk", "trunk"]
+    visit.phone.hangup()
+    state = visit.state()
+    assert [(leg.outcome, leg.setup_at) for leg in state.legs] == [("trunk", None), ("trunk", None)]
+    assert (asha.attempts, ravi.attempts) == ([], [])
+    assert (state.outcome, len(visit.asked("/after"))) == ("missed", 1)

@@ -14,6 +14,7 @@ import pytest
 from support.audio import Sound, read_wav
 
 from exoflow.calls.model import CallState
+from ring2 import report
 from ring2.agents import Agent, answers, busy, silent
 from ring2.site import MAIN, Site, Visit, agents_json, codes, entry, wait_for
 
@@ -56,7 +57,7 @@ def first(site: Site) -> Played:
     gevent.sleep(TALK_SECONDS)
     visit.phone.hangup()
     state = visit.state()
-    return Played(
+    played = Played(
         site,
         visit,
         [engaged, slow, third],
@@ -65,6 +66,8 @@ def first(site: Site) -> Played:
         Path(state.recordings[0].path),
         [site.box.cdr(leg.uuid)["variables"] for leg in state.legs],
     )
+    report.keep_call(played)
+    return played
 
 
 def test_it_rings_unanswered_until_the_menu(first: Played) -> None:
