@@ -12,7 +12,7 @@ from gevent import socket
 
 UUID = "2e1f5c7a-0d4b-4a3c-9f10-6b8d7e5a4c21"
 WAIT = 2.0  # wall seconds that anything may take; what never comes is found out after HANGS
-HANGS = 0.1
+HANGS = 0.06
 GOODBYE = b"Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n"
 
 
@@ -33,6 +33,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
         listener.listen(1)
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
+    ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return ours, theirs
 
 
@@ -94,6 +95,7 @@ class Peer:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small frames follow each other at once
         self.commands: list[Command] = []
         self._buffer = b""
 

@@ -327,8 +327,8 @@ def test_hostile_answers_of_the_crm(hall: Callable[..., Hall]) -> None:
     h = hall(STEPS)
     texts = list(ATTACKS.values())
     replies = [Reply.agents(ASHA, text) for text in texts]
-    replies += [Reply.plain(f"{ASHA},{sent(text)}") for text in APART.values() if text]
-    replies += [Reply.plain(sent(text)) for text in (*NOWHERE.values(), *SCOPES.values())]
+    replies += [Reply.plain(f"{ASHA},{sent(text)}") for text in list(APART.values())[:8]]
+    replies += [Reply.plain(sent(text)) for text in list(NOWHERE.values())[:8]]
     replies += [Reply.agents(ASHA, max_ringing_duration=text) for text in list(NOWHERE.values())[:6]]
     replies += [Reply.agents(ASHA, **{sent(text): 1, "record": text}) for text in list(NOWHERE.values())[:6]]
     taken: list[Reply] = []
