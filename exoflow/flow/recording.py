@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import gevent
 
-from exoflow.calls.model import Recording
+from exoflow.calls.model import Leg, Recording
 from exoflow.esl import safety
 from exoflow.flow.here import Here
 from exoflow.lines.legs import RecordingEvents
@@ -44,10 +44,11 @@ def fail(here: Here, step: str, recording: Recording, what: str, text: str) -> N
     here.call.note("H", f"recording.{what}", f"Recording failed: {text}", step=step, file=recording.path)
 
 
-def check(here: Here, step: str, recording: Recording, events: RecordingEvents, wanted: float | None) -> None:
+def check(here: Here, step: str, recording: Recording, events: RecordingEvents, talk: Leg | None) -> None:
     """Judges a recording that has been stopped: good only if it was begun, written, and as long as it should be.
 
-    May run beside the call, which is then at another step than `step`. `wanted` are the talk's seconds (None: any length).
+    May run beside the call, which is then at another step than `step`. `talk` is the leg whose talk it
+    is, as long as which it must be (None: a message of any length).
     Waits START_SECONDS and STOP_SECONDS at most.
     """
     # nothing comes from an event socket that is not there: a talk is then never known to be whole, a message is by its file
@@ -55,7 +56,8 @@ def check(here: Here, step: str, recording: Recording, events: RecordingEvents, 
     if not events.started.wait(START_SECONDS if watched else 0) and (watched or recording.kind == "talk"):
         fail(here, step, recording, "not_started", _why_not_started(here))
         return
-    recording.started_at = events.started_at
+    # RECORD_START comes when the recording is asked for, before the ringing; the file's first sound is the talk's
+    recording.started_at = events.started_at if talk is None else talk.answered_at
     events.stopped.wait(STOP_SECONDS if watched else 0)
     seconds = gevent.get_hub().threadpool.apply(_wav_seconds, (Path(recording.path),))
     if seconds is None:
@@ -63,7 +65,8 @@ def check(here: Here, step: str, recording: Recording, events: RecordingEvents, 
         fail(here, step, recording, "no_file", f"the file {problem}; look at the disk and at FreeSWITCH's log")
         return
     recording.seconds = round(seconds, 3)
-    if wanted is not None and abs(seconds - wanted) > max(TOLERANCE_SECONDS, TOLERANCE_SHARE * wanted):
+    wanted = seconds if talk is None else talk.talk_seconds
+    if abs(seconds - wanted) > max(TOLERANCE_SECONDS, TOLERANCE_SHARE * wanted):
         text = f"the file has {seconds:.1f} s of a talk of {wanted:.1f} s; look at the disk and at FreeSWITCH's log"
         fail(here, step, recording, "wrong_length", text)
         return

@@ -50,6 +50,7 @@ def keep_call(played: Any) -> None:
     sound = played.sound
     legs = [played.visit.cdr()["variables"], *played.legs]
     talk = (int(played.legs[-1]["end_uepoch"]) - int(played.legs[-1]["answer_uepoch"])) / 1e6
+    pairs = list(zip(played.agents, played.agents[1:], strict=False))
     measured = [
         ("length of the file", f"{sound.seconds:.3f} s"),
         ("talk in the agent's CDR", f"{talk:.3f} s"),
@@ -62,7 +63,13 @@ def keep_call(played: Any) -> None:
             "from the exchange's answer to ours in the record",
             f"{state.answered_at.timestamp() - visit.phone.answered_at:.3f} s",
         ),
+        (
+            "from an agent's release to the next SETUP, at the exchange",
+            ", ".join(f"{after.attempts[0].at - before.attempts[0].ended_at:.3f} s" for before, after in pairs),
+        ),
     ]
+    delivery = json.loads(json.dumps(played.delivery).replace(str(site.recordings), "<recordings>"))
+    delivery["data"]["journey"] = f"{len(state.journey)} lines, above"
     requests = [
         line
         for request in site.crm.requests
@@ -101,9 +108,7 @@ def keep_call(played: Any) -> None:
             ((name, *(leg.get(name, "") for leg in legs)) for name in TELLING if any(leg.get(name) for leg in legs)),
         ),
         "### What the CRM was asked, as its server received it\n\n```text\n" + "\n".join(requests).rstrip() + "\n```",
-        "### The delivery, its signature verified\n\n```json\n"
-        + json.dumps(played.delivery, indent=1, ensure_ascii=False).replace(str(site.recordings), "<recordings>")
-        + "\n```",
+        "### The delivery, its signature verified\n\n```json\n" + json.dumps(delivery, indent=1, ensure_ascii=False) + "\n```",
     ]
 
 
@@ -124,7 +129,7 @@ def _whole() -> str:
     told = ", ".join(f"{number} {outcome}" for outcome, number in count.items() if number)
     head = (
         "# Ring 2: exoflow on a real FreeSWITCH\n\nWritten by `make integration`.\n\n"
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} {platform.machine()}, Python {platform.python_version()}\n\n"
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.machine()}, Python {platform.python_version()}\n\n"
         f"{_versions[0] if _versions else 'No FreeSWITCH was found.'}\n\n{told}"
     )
     tests = _table(("test", "result"), ((f"`{name.removeprefix('tests/ring2/')}`", one) for name, one in _results.items()))
@@ -136,7 +141,5 @@ def _clock(at: datetime | None) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )
+    lines = ([str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in (head, ["---"] * len(head), *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -159,6 +159,8 @@ def test_the_recording_is_the_talk_and_nothing_else(first: Played) -> None:
     assert first.sound.seconds == pytest.approx(ended - answered, abs=0.3)
     [recording] = first.state.recordings
     assert (recording.state, recording.channels, recording.seconds) == ("good", 2, pytest.approx(first.sound.seconds, abs=0.01))
+    # the file begins with the talk, not when the recording was asked for
+    assert recording.started_at == first.state.legs[2].answered_at
     # no ringing tone, and no 440 Hz of ringing's 400+450 either; the caller spoke all the time
     for side in (first.sound.left, first.sound.right):
         assert max(side.tone_blocks(400)) < -30

@@ -139,8 +139,7 @@ def _ring_recorded(here: Here, plan: Plan) -> None:
 def _check(here: Here, step: str, recording: Recording, events: RecordingEvents, watch: ExitStack) -> None:
     """Beside the call: who waits for the end of a file has nothing to do with who waits for the next step."""
     with watch:
-        leg = here.call.state.talk_leg
-        recordings.check(here, step, recording, events, leg.talk_seconds if leg is not None else None)
+        recordings.check(here, step, recording, events, here.call.state.talk_leg)
 
 
 def _ring_all(here: Here, plan: Plan) -> None:
