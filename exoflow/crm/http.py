@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -85,17 +86,24 @@ class _Adapter(HTTPAdapter):
         """Nothing: the authorities are in our context; requests would load them anew for every connection."""
 
 
+@cache
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """Reading 140 authorities takes 40 ms, so it is done once."""
+    context = create_urllib3_context()
+    context.load_default_certs()
+    context.load_verify_locations(certifi.where())
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
 class CrmClient:
     """One for the process. Connections are kept by host and by allowed networks: one account's reach is not another's."""
 
     def __init__(self, pool_size: int = POOL_SIZE, *, ca_file: Path | None = None, resolver: Resolver | None = None) -> None:
         """Trusted are the system's authorities, Mozilla's (certifi) and those in `ca_file`."""
         self._pool_size, self._resolver = pool_size, resolver or Resolver()
-        self._context = create_urllib3_context()
-        self._context.load_default_certs()
-        self._context.load_verify_locations(certifi.where())
-        if ca_file is not None:
-            self._context.load_verify_locations(ca_file)
+        self._context = _trusting(ca_file)
         self._adapters: dict[tuple[str, ...], _Adapter] = {}
 
     def get(
