@@ -12,9 +12,9 @@ import gevent
 
 # the harness of ring 2: it knows how to start a switch from freeswitch-conf/ and dialplan/
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from ring2.box import TRUNK, Box  # noqa: E402
-from ring2.freeswitch import find_freeswitch  # noqa: E402
-from support.ports import free_sip_port  # noqa: E402
+from ring2.box import TRUNK, Box
+from ring2.freeswitch import find_freeswitch
+from support.ports import free_sip_port
 
 __all__ = ["DID", "Callers", "find_freeswitch", "freeswitch"]
 

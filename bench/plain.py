@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
 
@@ -15,14 +14,7 @@ CONTESTANTS = ("stock", "minimum", "exoflow_esl")
 WARM_UP = 100  # calls before each measurement: imports, caches, allocator
 
 
-@dataclass
-class Series:
-    """One figure, once a round."""
-
-    values: list[float] = field(default_factory=list)
-
-
-Figures = dict[str, Series]
+Figures = dict[str, list[float]]  # by contestant, once a round
 
 
 def _rotated(number: int) -> list[str]:
@@ -33,26 +25,26 @@ def _rotated(number: int) -> list[str]:
 
 def cpu_per_call(*, rounds: int, calls: int, at_once: int) -> Figures:
     """Seconds of the app's CPU for one call, at a switch's own pace."""
-    figures = {name: Series() for name in CONTESTANTS}
+    figures: Figures = {name: [] for name in CONTESTANTS}
     for number in range(rounds):
         for name in _rotated(number):
             with app(name) as running:
                 load("closed", running.port, WARM_UP, "--at-once", str(at_once))
                 before = running.cpu()
                 load("closed", running.port, calls, "--at-once", str(at_once))
-                figures[name].values.append((running.cpu() - before) / calls)
+                figures[name].append((running.cpu() - before) / calls)
     return figures
 
 
 def calls_per_second(*, rounds: int, calls: int, at_once: int) -> Figures:
     """Calls in a second of the wall clock when the switch takes no time."""
-    figures = {name: Series() for name in CONTESTANTS}
+    figures: Figures = {name: [] for name in CONTESTANTS}
     for number in range(rounds):
         for name in _rotated(number):
             with app(name) as running:
                 load("closed", running.port, WARM_UP, "--at-once", str(at_once), "--no-pauses")
                 found = load("closed", running.port, calls, "--at-once", str(at_once), "--no-pauses")
-                figures[name].values.append(calls / found["seconds"])
+                figures[name].append(calls / found["seconds"])
     return figures
 
 
@@ -91,7 +83,7 @@ def on_freeswitch(*, rounds: int, calls: int, rate: float) -> tuple[str, Figures
 
     if find_freeswitch() is None:
         return None
-    figures = {name: Series() for name in CONTESTANTS}
+    figures: Figures = {name: [] for name in CONTESTANTS}
     with tempfile.TemporaryDirectory() as folder, freeswitch(Path(folder)) as box:
         version = box.version().split(" ")[2]
         for number in range(rounds):
@@ -101,6 +93,6 @@ def on_freeswitch(*, rounds: int, calls: int, rate: float) -> tuple[str, Figures
                     callers.run(20, rate)
                     before = running.cpu()
                     callers.run(calls, rate)
-                    figures[name].values.append((running.cpu() - before) / calls)
+                    figures[name].append((running.cpu() - before) / calls)
                     callers.close()
     return version, figures

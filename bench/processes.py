@@ -46,7 +46,9 @@ class Program:
 @contextmanager
 def program(*command: str, port: int, ready: str) -> Iterator[Program]:
     """Runs a Python program of the project until the block ends; it is ready when it prints a line with `ready` in it."""
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=PROJECT)
+    process = subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=PROJECT
+    )
     try:
         assert process.stdout is not None
         for line in process.stdout:

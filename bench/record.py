@@ -68,7 +68,10 @@ def title(head: bytes, body: bytes) -> str:
         return "linger-notice" if b": linger" in head else "disconnect-notice"
     name = re.search(rb"(?m)^Event-Name: (.*)$", body)
     application = re.search(rb"(?m)^Application: (.*)$", body)
-    words = (name.group(1).lower().replace(b"channel_", b"") if name else b"event", application.group(1) if application else b"")
+    words = (
+        name.group(1).lower().replace(b"channel_", b"") if name else b"event",
+        application.group(1) if application else b"",
+    )
     return b"-".join(word for word in words if word).decode().replace("_", "-")
 
 

@@ -15,9 +15,7 @@ from gevent.server import StreamServer
 
 from bench.plain_call import CAUSE, PROMPT, SETS
 
-EVENTS = (
-    "CHANNEL_EXECUTE_COMPLETE CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_UNBRIDGE CHANNEL_HANGUP CHANNEL_HANGUP_COMPLETE"
-)
+EVENTS = "CHANNEL_EXECUTE_COMPLETE CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_UNBRIDGE CHANNEL_HANGUP CHANNEL_HANGUP_COMPLETE"
 tokens = itertools.count(1)
 
 
@@ -49,7 +47,9 @@ class Call:
 
     def execute(self, application: str, argument: str = "", before: str = "") -> None:
         token = f"t{next(tokens)}"
-        head = f"{before}sendmsg\ncall-command: execute\nexecute-app-name: {application}\nevent-lock: true\nevent-uuid: {token}\n"
+        head = (
+            f"{before}sendmsg\ncall-command: execute\nexecute-app-name: {application}\nevent-lock: true\nevent-uuid: {token}\n"
+        )
         if argument:
             head += f"content-type: text/plain\ncontent-length: {len(argument)}\n"
         self.sock.sendall(f"{head}\n{argument}".encode())
