@@ -316,7 +316,7 @@ class Call(Mirror):
     def committed(self) -> None:
         written, self._writing = self._writing, _Pending()
         self._failures = 0
-        if written.call and self.closed:
+        if written.call and self.closed and not self._pending.call:  # else the row that was written is older than the end
             self.book.forget(self)
         if written.delivery is not None:
             self.book.wake()

@@ -88,6 +88,21 @@ def settled(store):
 # --- mirroring ------------------------------------------------------------------------------------------
 
 
+def test_a_call_is_live_until_its_end_itself_is_on_disk(book):
+    """What was under way to the disk when it was closed says nothing of its end."""
+    call = book.open(facts(), ACCOUNT)
+    call.caller_gone(cause="NORMAL_CLEARING")
+    call.collect()
+    closing = gevent.spawn(call.close, "served")
+    gevent.sleep(0)
+    call.committed()
+    assert call.id in book.live
+    assert book.get(call.id).outcome == "served"
+    assert closing.get()
+    assert call.id not in book.live
+    assert book.get(call.id).outcome == "served"
+
+
 def test_a_whole_call_comes_back_as_it_was(book, store):
     call = book.open(facts(diverted_from="+918040001234"), ACCOUNT)
     call.note("A", "call.arrived", "A call from +919876543210 arrived.", trunk="PRI1")
