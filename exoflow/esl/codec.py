@@ -7,6 +7,7 @@ sections 8 and 10).
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -90,6 +91,10 @@ class Frame(NamedTuple):
     body: bytes
 
 
+# as FreeSWITCH heads nearly all frames that a call sees (mod_event_socket.c:send_event); others take the general way
+_EVENT_HEAD = re.compile(rb"(Content-Length: ([0-9]{1,6})\nContent-Type: text/event-plain)\n\n")
+
+
 class FrameReader:
     """Bytes to frames. Holds at most one unfinished frame, of bounded size."""
 
@@ -112,6 +117,11 @@ class FrameReader:
         at, frames = 0, []
         while True:
             if self._head is None:
+                usual = _EVENT_HEAD.match(buffer, at)
+                if usual and usual.end() + (wanted := int(usual[2])) <= len(buffer):
+                    at = usual.end() + wanted
+                    frames.append(Frame("text/event-plain", Headers(usual[1]), buffer[usual.end() : at]))
+                    continue
                 end = buffer.find(b"\n\n", max(at, self._searched - 1))
                 if end < 0:
                     self._searched = len(buffer) - at

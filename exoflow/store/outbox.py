@@ -94,7 +94,7 @@ _DUE_ACCOUNTS = text(
 ).bindparams(bindparam("now", type_=Utc()))
 
 
-def _claim_of(connection: Connection, account: str, limit: int, now: datetime, lease_until: datetime) -> list[Claimed]:
+def _lease_statement() -> Any:
     row, earlier = deliveries.alias("d"), deliveries.alias("earlier")
     held_back = exists().where(
         earlier.c.call_id == row.c.call_id,
@@ -102,20 +102,35 @@ def _claim_of(connection: Connection, account: str, limit: int, now: datetime, l
         text(_OPEN.format("earlier")),
         earlier.c.failures < PASSES_AFTER,
     )
+    now = bindparam("now", type_=Utc())
     # by next_at, as the index has it: the first few rows are found without sorting the backlog
     chosen = (
         select(row.c.id)
-        .where(text(_OPEN.format("d")), row.c.account == account, row.c.next_at <= now, row.c.lease_until <= now, ~held_back)
+        .where(
+            text(_OPEN.format("d")),
+            row.c.account == bindparam("of_account"),
+            row.c.next_at <= now,
+            row.c.lease_until <= now,
+            ~held_back,
+        )
         .order_by(row.c.next_at, row.c.id)
-        .limit(limit)
+        .limit(bindparam("most"))
     )
-    leased = (
+    return (
         update(deliveries)
         .where(deliveries.c.id.in_(chosen))
-        .values(state="leased", lease_until=lease_until, attempts=deliveries.c.attempts + 1)
+        .values(state="leased", lease_until=bindparam("lease_end"), attempts=deliveries.c.attempts + 1)
         .returning(*(deliveries.c[name] for name in _CLAIMED))
     )
-    found = sorted(connection.execute(leased).mappings(), key=lambda claimed: int(claimed["id"]))
+
+
+_CLAIMED = ("id", "webhook_id", "call_id", "account", "type", "body", "attempts", "failures")
+_LEASE = _lease_statement()  # once: to put it together costs as much as to run it
+
+
+def _claim_of(connection: Connection, account: str, limit: int, now: datetime, lease_until: datetime) -> list[Claimed]:
+    wanted = {"of_account": account, "now": now, "most": limit, "lease_end": lease_until}
+    found = sorted(connection.execute(_LEASE, wanted).mappings(), key=lambda claimed: int(claimed["id"]))
     return [
         Claimed(
             id=row["id"],
@@ -129,9 +144,6 @@ def _claim_of(connection: Connection, account: str, limit: int, now: datetime, l
         )
         for row in found
     ]
-
-
-_CLAIMED = ("id", "webhook_id", "call_id", "account", "type", "body", "attempts", "failures")
 
 
 def _note(connection: Connection, row: Claimed, attempt: Attempt) -> None:
