@@ -60,11 +60,11 @@ def write(sections: Sequence[str], *, freeswitch: str, minutes: float, load: tup
     head = [
         "# What exoflow costs",
         "",
-        "Written by `make bench` (`python -m bench`). All figures are measured in one run, the contestants of a table in turns,",
-        "each in a process of its own, their order rotated from round to round. CPU is the process's own clock (user and system,",
-        "all threads).",
+        "Written by `make bench` (`python -m bench`). All figures are measured in one run: a table's contestants in turns,",
+        "each in a process of its own, their order rotated from round to round.",
+        "CPU is the process's own clock (user and system, all threads).",
         "",
-        f"- {date.today():%d %B %Y}; the run took {minutes:.1f} minutes; load average {load[0]:.2f} before, {load[1]:.2f} after it",
+        f"- {date.today():%d %B %Y}; the run took {minutes:.1f} minutes; load average {load[0]:.2f} before, {load[1]:.2f} after",
         *machine(freeswitch),
         "",
     ]

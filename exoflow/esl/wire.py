@@ -16,7 +16,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult
 from gevent.event import Event as Signal
-from gevent.lock import RLock
+from gevent.lock import BoundedSemaphore
 
 from exoflow.errors import CommandRefused, DeadlineExceeded, Disconnected, ExoflowError, ProtocolError
 from exoflow.esl import safety
@@ -69,7 +69,7 @@ class Wire:
         self.closed = Signal()
         self.close_reason: ExoflowError = Disconnected("the end")
         self._answers: deque[Callable[[Reply | ExoflowError], None]] = deque()
-        self._write_lock = RLock()
+        self._write_lock = BoundedSemaphore(1)
         self._process_events_greenlet: gevent.Greenlet | None = None
         self._reader = FrameReader()
         self._listen()
