@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import gevent
 import pytest
+from gevent.monkey import get_original
 
 from exoflow.calls import book as book_module
 from exoflow.calls.book import CallBook
@@ -88,18 +89,21 @@ def settled(store):
 # --- mirroring ------------------------------------------------------------------------------------------
 
 
-def test_a_call_is_live_until_its_end_itself_is_on_disk(book):
+def test_a_call_is_live_until_its_end_itself_is_on_disk(book, store, monkeypatch):
     """What was under way to the disk when it was closed says nothing of its end."""
     call = book.open(facts(), ACCOUNT)
-    call.caller_gone(cause="NORMAL_CLEARING")
-    call.collect()
+    live_after_commit = []
+    committed = call.committed
+    monkeypatch.setattr(call, "committed", lambda: (committed(), live_after_commit.append(call.id in book.live)))
+    gate = get_original("threading", "Event")()
+    store.post(lambda connection: gate.wait(5))  # holds the transaction in which the call's row is
+    store.hurry()
+    gevent.sleep(0.05)
     closing = gevent.spawn(call.close, "served")
     gevent.sleep(0)
-    call.committed()
-    assert call.id in book.live
-    assert book.get(call.id).outcome == "served"
+    gate.set()
     assert closing.get()
-    assert call.id not in book.live
+    assert live_after_commit == [True, False]
     assert book.get(call.id).outcome == "served"
 
 
