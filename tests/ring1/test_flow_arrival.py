@@ -127,7 +127,7 @@ TELL = {"passthru": {"url": "crm:/passthru"}, "ok": "next", "redirect": "next"}
     ],
 )
 def test_the_first_step_that_needs_the_line_answers(hall: Start, step: dict[str, Any], keys: str) -> None:
-    h = hall({"tell": TELL, **step, "bye": BYE}, speed=20)
+    h = hall({"tell": TELL, **step, "bye": BYE})
     phone, state = h.run(keys=keys)
     assert entry(state, "call.answered").step == "next"
     order = codes(state)

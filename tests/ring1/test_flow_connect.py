@@ -95,13 +95,13 @@ def test_ringing_is_given_up_in_time(hall: Start) -> None:
 def test_the_next_agent_is_rung_at_once(hall: Start) -> None:
     """At most 0.3 s of silence between two attempts, by the wall: the time is exoflow's."""
     h = hall(
-        connect(numbers=[ASHA, RAVI, MEENA]), agents={number: AgentScript.busy() for number in (ASHA, RAVI, MEENA)}, speed=5
+        connect(numbers=[ASHA, RAVI, MEENA]), agents={number: AgentScript.busy() for number in (ASHA, RAVI, MEENA)}, speed=10
     )
     _, state = h.run()
     for before, after in zip(state.legs, state.legs[1:], strict=False):
         assert before.released_at is not None
         assert after.setup_at is not None
-        assert (after.setup_at - before.released_at).total_seconds() / 5 < 0.3
+        assert (after.setup_at - before.released_at).total_seconds() / h.switch.clock.speed < 0.3
 
 
 # --- what the CRM names -----------------------------------------------------------------------------
@@ -122,11 +122,11 @@ def test_plain_numbers_of_the_crm(hall: Start) -> None:
 
 def test_all_that_the_crms_json_says_is_done(hall: Start) -> None:
     h = hall(from_crm(record="none"), agents={ASHA: AgentScript.answers(1, None)})
-    told = {"record": True, "recording_channels": "dual", "max_ringing_duration": 7, "max_conversation_duration": 20}
+    told = {"record": True, "recording_channels": "dual", "max_ringing_duration": 7, "max_conversation_duration": 10}
     h.crm.script("/connect", Reply.agents("+919876543210", parallel_ringing={"activate": False}, **told))
     _, state = h.run()
     (attempt,) = h.switch.attempts
-    assert attempt.variables["execute_on_answer"] == "sched_hangup +20 ALLOTTED_TIMEOUT"
+    assert attempt.variables["execute_on_answer"] == "sched_hangup +10 ALLOTTED_TIMEOUT"
     assert "7" in (attempt.variables.get("originate_timeout"), attempt.variables.get("leg_timeout"))
     (recording,) = state.recordings
     assert (recording.state, recording.channels) == ("good", 2)
@@ -337,7 +337,7 @@ def test_without_the_event_socket_the_callers_leg_tells(
 
 
 def test_the_event_socket_lost_during_a_talk(hall: Start) -> None:
-    h = hall(connect(numbers=[ASHA]), agents={ASHA: AgentScript.answers(1, 40)})
+    h = hall(connect(numbers=[ASHA]), agents={ASHA: AgentScript.answers(1, 20)})
     phone = h.call()
     assert phone.wait_until(lambda p: p.talked_at is not None, WAIT)
     for listener in list(h.switch.bus.listeners):
@@ -347,5 +347,5 @@ def test_the_event_socket_lost_during_a_talk(hall: Start) -> None:
     (leg,) = state.legs
     assert leg.outcome == "answered"
     assert leg.alerting_at is not None
-    assert leg.talk_seconds == pytest.approx(40, abs=5)
+    assert leg.talk_seconds == pytest.approx(20, abs=5)
     assert visited(state) == ["agents", "after", "bye"]

@@ -92,12 +92,11 @@ def no_http(sock: socket.socket, request: bytes) -> bool:
         (no_http, "body", "E", "the CRM's own answer"),
     ],
 )
-@pytest.mark.parametrize("failed", [True, False])
-def test_a_crm_that_does_not_answer_rightly(hall: Start, server: Any, reason: str, stage: str, cure: str, failed: bool) -> None:
+def test_a_crm_that_does_not_answer_rightly(hall: Start, server: Any, reason: str, stage: str, cure: str) -> None:
     with RawServer(server) as crm:
-        h = hall({"ask": ask(crm.url, timeout=0.3, failed=failed), **(ENDS if failed else {"yes": BYE, "no": BYE})})
+        h = hall({"ask": ask(crm.url, timeout=0.3), **ENDS})
         phone, state = h.run()
-    assert visited(state) == ["ask", "bad" if failed else "no"]
+    assert visited(state) == ["ask", "bad"]
     told = entry(state, f"crm.{reason}")
     assert told.stage == stage
     assert cure in told.text
@@ -105,6 +104,14 @@ def test_a_crm_that_does_not_answer_rightly(hall: Start, server: Any, reason: st
     # the deadline is for everything
     assert told.evidence["ms"] < 600
     assert phone.answered_at is None
+
+
+def test_without_a_failed_branch_no_answer_goes_by_redirect(hall: Start) -> None:
+    with RawServer(silent) as crm:
+        h = hall({"ask": ask(crm.url, timeout=0.2, failed=False), "yes": BYE, "no": BYE})
+        _, state = h.run()
+    assert entry(state, "passthru.branch").evidence == {"branch": "redirect", "because": "crm.timeout"}
+    assert visited(state) == ["ask", "no"]
 
 
 def test_a_crm_that_is_not_there(hall: Start) -> None:
