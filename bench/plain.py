@@ -85,7 +85,7 @@ def on_freeswitch(*, rounds: int, calls: int, rate: float) -> tuple[str, Figures
         return None
     figures: Figures = {name: [] for name in CONTESTANTS}
     with tempfile.TemporaryDirectory() as folder, freeswitch(Path(folder)) as box:
-        version = box.version().split(" ")[2]
+        version = box.version().split(" ")[2].partition("-")[0]
         for number in range(rounds):
             for name in _rotated(number):
                 with app(name, box.exoflow_hosts.port) as running:

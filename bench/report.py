@@ -35,7 +35,7 @@ def machine(freeswitch: str) -> list[str]:
     mhz = next((line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "cpu MHz" in line), "?")
     virtual = "hypervisor" in Path("/proc/cpuinfo").read_text()
     return [
-        f"- CPU: {cpu}, {mhz} MHz, {os.cpu_count()} cores{', virtual machine' if virtual else ''}; Linux {platform.release()}",
+        f"- CPU: {cpu}, {mhz} MHz, {os.cpu_count()} cores{', virtual machine' if virtual else ''}; Linux {'.'.join(platform.release().split('.')[:2])}",
         f"- Python {platform.python_version()}, gevent {version('gevent')}, greenswitch {version('greenswitch')}, "
         f"FreeSWITCH {freeswitch}",
     ]
@@ -64,7 +64,7 @@ def write(sections: Sequence[str], *, freeswitch: str, minutes: float, load: tup
         "each in a process of its own, their order rotated from round to round.",
         "CPU is the process's own clock (user and system, all threads).",
         "",
-        f"- {date.today():%d %B %Y}; the run took {minutes:.1f} minutes; load average {load[0]:.2f} before, {load[1]:.2f} after",
+        f"- {date.today():%d %B %Y}; {minutes:.1f} minutes; load average {load[0]:.2f} before, {load[1]:.2f} after the run",
         *machine(freeswitch),
         "",
     ]
