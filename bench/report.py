@@ -33,9 +33,10 @@ def machine(freeswitch: str) -> list[str]:
         platform.processor(),
     )
     mhz = next((line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "cpu MHz" in line), "?")
+    linux = ".".join(platform.release().split(".")[:2])
     virtual = "hypervisor" in Path("/proc/cpuinfo").read_text()
     return [
-        f"- CPU: {cpu}, {mhz} MHz, {os.cpu_count()} cores{', virtual machine' if virtual else ''}; Linux {'.'.join(platform.release().split('.')[:2])}",
+        f"- CPU: {cpu}, {mhz} MHz, {os.cpu_count()} cores{', virtual machine' if virtual else ''}; Linux {linux}",
         f"- Python {platform.python_version()}, gevent {version('gevent')}, greenswitch {version('greenswitch')}, "
         f"FreeSWITCH {freeswitch}",
     ]
