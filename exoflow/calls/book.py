@@ -194,6 +194,12 @@ class Call(Mirror):
                 log.exception("a listener of call %s failed", self.id)
         return entry
 
+    def on_disk(self) -> bool:
+        """Waits until all that is known so far is committed, LEG_COMMIT_SECONDS at most. False if that was too short."""
+        result = self.changed()
+        result.wait(LEG_COMMIT_SECONDS)
+        return bool(result.ready() and result.successful())
+
     def ringing(self, at: datetime | None = None) -> None:
         """ALERTING was sent to the caller."""
         self.state.ring_at = at or self.book.clock()

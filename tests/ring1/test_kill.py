@@ -201,11 +201,10 @@ def test_kill_9_between_a_calls_end_and_the_crms_2xx_loses_nothing(world: World)
 
 
 def _judge(world: World) -> None:
-    accepted = world.accepted
-    assert len(accepted) == len(world.switch.phones)
     records = world.rows("SELECT channel, id, outcome FROM calls")
-    # each call has one record, and that has one end
-    assert Counter(channel for channel, _, _ in records) == Counter(accepted)
+    # each call that an exoflow said to have has one record, and that has one end
+    assert world.accepted <= {channel for channel, _, _ in records}
+    assert len({channel for channel, _, _ in records}) == len(records)
     assert all(outcome for _, _, outcome in records)
     # and one delivery, received at least once, always under the same id and with the same bytes
     stored = dict(world.rows("SELECT call_id, webhook_id FROM deliveries"))
