@@ -26,6 +26,7 @@ def serve(path: Path, verbose: bool) -> None:
 
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # a migration is told by the store, in its own words
     config = loaded(path)
     stop = Event()
     gevent.signal_handler(signal.SIGTERM, stop.set)
