@@ -52,7 +52,12 @@ class Service:
         self.lines.on_up = self._look_soon
         self._parts = Parts(config, self._prompts, self.crm, self.lines)
         self._reception = Reception(lambda: self._parts, self.book)
-        self.server = CallServer(config.switch.listen_address, self._take, max_calls=config.switch.max_calls)
+        self.server = CallServer(
+            config.switch.listen_address,
+            self._take,
+            max_calls=config.switch.max_calls,
+            on_refused=self._reception.refuse,
+        )
         self._held: dict[str, CallSession] = {}  # calls that have a socket, by channel
         self._looker: gevent.Greenlet | None = None
         self._look = gevent.event.Event()

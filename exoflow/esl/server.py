@@ -11,7 +11,7 @@ from gevent import socket
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-from exoflow.errors import ExoflowError
+from exoflow.errors import Disconnected, ExoflowError
 from exoflow.esl.session import CallSession
 
 log = logging.getLogger("exoflow.esl")
@@ -25,8 +25,17 @@ REFUSED_CAUSE = "NORMAL_CIRCUIT_CONGESTION"  # 34: the exchange may try another 
 class CallServer:
     """One greenlet a call: `answer` gets the session after `connect`, and the socket is closed when it returns."""
 
-    def __init__(self, address: tuple[str, int], answer: Callable[[CallSession], None], *, max_calls: int) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        answer: Callable[[CallSession], None],
+        *,
+        max_calls: int,
+        on_refused: Callable[[CallSession], None] = lambda session: None,
+    ) -> None:
+        """`on_refused` is told of each call above `max_calls`, once it has been hung up."""
         self._answer = answer
+        self._on_refused = on_refused
         self.max_calls = max_calls
         self.active = 0
         self.refused = 0
@@ -79,11 +88,19 @@ class CallServer:
             sock.close()
 
     def _take(self, session: CallSession) -> None:
-        session.begin()
+        try:
+            session.begin()
+        except Disconnected:
+            if not session.uuid:
+                raise
+            # whose call it was is known: it gets its record, and is looked for on the switch
         self._answer(session)
 
     def _refuse(self, session: CallSession) -> None:
         session.begin()
         log.warning("call %s refused: %d calls are the limit (switch.max_calls)", session.uuid, self.max_calls)
-        session.execute("set", "exo_refused=app", deadline=2)
-        session.hang_up(REFUSED_CAUSE)
+        try:
+            session.execute("set", "exo_refused=app", deadline=2)
+            session.hang_up(REFUSED_CAUSE)
+        finally:
+            self._on_refused(session)

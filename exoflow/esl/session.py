@@ -24,6 +24,7 @@ LINGER_SECONDS = 5  # the events after a hangup come within milliseconds; a boun
 BLOCK_SECONDS = 3600.0  # for an application that greenswitch's callers wait for without naming a time
 SILENCE = "silence_stream://10"  # plays nothing where an argument must not be empty
 DIGITS_DEFAULTS = (1, 1, 1, 5000, "none", SILENCE, SILENCE, "exo_digits")  # one key, once, within 5 s
+LAST_WORD_SECONDS = 0.5  # for the events of a hangup that came before we had subscribed to them; then there are none
 FAREWELL_SECONDS = 10.0  # for the last events of a hung-up channel: linger, its rounding, and a busy box
 _READ = 1  # the event loop's word for `readable`
 # one random part a process and a counter: a token is unique, and cheaper than a uuid each
@@ -48,6 +49,7 @@ class CallSession(Wire, OutboundSession):
         self.hangup_event: Event | None = None  # CHANNEL_HANGUP or, better, CHANNEL_HANGUP_COMPLETE
         self.answered_event: Event | None = None
         self.bridged_event: Event | None = None  # of the bridge that runs or ran last
+        self._subscribed = False
         self.ended = Signal()  # the channel is down, or the socket is
         self.complete = Signal()  # nothing more will come
         self._executes: dict[str, AsyncResult] = {}
@@ -84,8 +86,9 @@ class CallSession(Wire, OutboundSession):
         """Takes the call over: `connect`, the events we need, and the guard disarmed. Returns the channel's data.
 
         Nothing but `connect` may come first (mod_event_socket.c:2704-2717). `sched_cancel` is awaited: a socket closed
-        within some 50 ms of `connect` would leave the caller parked for ever (facts, section 2).
-        Raises DeadlineExceeded, Disconnected, ProtocolError, CommandRefused, CallEnded.
+        within some 50 ms of `connect` would leave the caller parked for ever (facts, section 2). A caller who hangs up in
+        these milliseconds is no error here: `hung_up` is then true.
+        Raises DeadlineExceeded, Disconnected, ProtocolError, CommandRefused.
         """
         self.connect()
         token = _token()
@@ -97,8 +100,11 @@ class CallSession(Wire, OutboundSession):
         try:
             self.write(packet, *fails)
             self._wait(done, "end of sched_cancel", CONNECT_SECONDS)
+        except CallEnded:
+            return self.channel
         finally:
             self._executes.pop(token, None)
+        self._subscribed = True
         return self.channel
 
     def connect(self) -> Headers:
@@ -179,6 +185,8 @@ class CallSession(Wire, OutboundSession):
     def on_linger(self) -> None:
         self._lingering = True
         self.ended.set()
+        if not self._subscribed:
+            gevent.spawn_later(LAST_WORD_SECONDS, self._all_said)
 
     def on_closed(self, why: ExoflowError) -> None:
         self._outbound_connected = False
@@ -194,9 +202,14 @@ class CallSession(Wire, OutboundSession):
 
     def _end(self) -> ExoflowError:
         """Why nothing more can be done here: the caller's end, or only the socket's."""
-        if self.hangup_event is not None or self._lingering:
+        if self.hung_up:
             return CallEnded(self.cause, self.q850)
         return Disconnected("the call", str(self.close_reason))
+
+    @property
+    def hung_up(self) -> bool:
+        """Is the channel down, as far as it told us?"""
+        return self.hangup_event is not None or self._lingering
 
     @property
     def cause(self) -> str:

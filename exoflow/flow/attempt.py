@@ -113,7 +113,7 @@ def _settle(here: Here, leg: Leg, events: LegEvents, complete: Event | None) -> 
             if talked and leg.answered_at is None:
                 bridged = here.session.bridged_event
                 leg.answered_at = leg.dialled_at if bridged is None else moment(bridged)
-    left = here.session.hangup_event is not None and leg.answered_at is None
+    left = here.session.hung_up and leg.answered_at is None
     if left:
         leg.outcome, leg.meaning = "caller_gone", "The caller left while the agent's phone was being rung."
     else:

@@ -114,6 +114,8 @@ def _outcome(state: CallState, passed_over: bool) -> CallOutcome:
         return "answered"
     if any(recording.kind == "voicemail" and recording.state == "good" for recording in state.recordings):
         return "voicemail"
+    if any(recording.kind == "voicemail" and recording.state == "failed" for recording in state.recordings):
+        return "missed"  # the caller wanted to leave a message and could not: somebody has to call back
     if state.caller_left and not state.legs and (passed_over or state.wanted_agent or not _flow_ended(state)):
         return "abandoned"
     return "missed" if state.wanted_agent else "served"

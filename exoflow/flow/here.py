@@ -84,7 +84,7 @@ class Here:
 
     @property
     def caller_gone(self) -> bool:
-        return self.session.hangup_event is not None
+        return self.session.hung_up
 
     def execute(self, application: str, argument: str = "", *, deadline: float = QUICK_SECONDS) -> Event:
         """Runs an application; raises CallEnded also when the caller left while it ran."""

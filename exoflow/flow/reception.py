@@ -13,6 +13,7 @@ from exoflow.calls.model import CallFacts
 from exoflow.config.model import Account, Route
 from exoflow.errors import CallEnded
 from exoflow.esl.codec import Headers
+from exoflow.esl.server import REFUSED_CAUSE
 from exoflow.esl.session import CallSession
 from exoflow.flow import engine
 from exoflow.flow.here import QUICK_SECONDS, Here, Parts
@@ -24,6 +25,7 @@ from exoflow.telephony.numbers import to_e164
 log = logging.getLogger("exoflow.flow")
 
 UNKNOWN_NUMBER_CAUSE = "UNALLOCATED_NUMBER"  # 1: the exchange then says so to the caller
+REFUSED_Q850 = 34  # of the server's REFUSED_CAUSE
 MAX_DIGITS = 20  # of what the exchange sent; E.164 has 15
 
 
@@ -48,10 +50,23 @@ class Reception:
             _turn_away(session, call, routes)
             return
         with suppress(CallEnded):  # gone at once: the flow's steps that need no caller still run
-            session.execute("set", f"exo_call={facts.id}", deadline=QUICK_SECONDS)
             # by the switch's clock, as the answer's time: it runs some 20 ms behind ours
             call.ringing(moment(session.execute("ring_ready", deadline=QUICK_SECONDS)))
+            call.on_disk()  # before the mark: a marked call that no record knows would be a ghost after a kill
+            session.execute("set", f"exo_call={facts.id}", deadline=QUICK_SECONDS)
         engine.run(_here(parts, session, call, route.account_id, route.account))
+
+    def refuse(self, session: CallSession) -> None:
+        """A call above the process's limit, which the server has hung up: it has its record all the same."""
+        parts = self._parts()
+        facts, routes = self._facts(parts, session.channel, session.uuid)
+        call = self._book.open(facts, routes[0].account if len(routes) == 1 else None)
+        _note_arrival(call, facts)
+        most = parts.config.switch.max_calls
+        text = f"Refused: {most} calls at once are the limit of this process; raise switch.max_calls if the machine bears more"
+        call.note("B", "calls.limit", text)
+        call.caller_gone(None, REFUSED_CAUSE, REFUSED_Q850, "exoflow")
+        call.close("refused", "calls.limit")
 
     def _facts(self, parts: Parts, channel: Headers, channel_uuid: str) -> tuple[CallFacts, list[Route]]:
         config = parts.config

@@ -40,6 +40,8 @@ def unwritable(recording: Recording) -> str | None:
 def fail(here: Here, step: str, recording: Recording, what: str, text: str) -> None:
     """A recording that is not what it should be; the call goes on."""
     recording.state, recording.problem = "failed", text
+    if recording.kind == "voicemail":
+        here.reason = f"recording.{what}"  # a lost message is a missed call; a talk without its recording is a talk
     here.call.update_recording(recording)
     here.call.note("H", f"recording.{what}", f"Recording failed: {text}", step=step, file=recording.path)
 

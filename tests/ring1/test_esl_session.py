@@ -315,8 +315,20 @@ def test_the_caller_leaves_while_the_call_is_taken_over() -> None:
     line, beginning, _ = began()
     line.peer.event("CHANNEL_HANGUP", HANGUP)
     line.peer.close()
+    ended(beginning)
+    assert line.session.hung_up
+    line.close()
+
+
+def test_the_caller_leaves_before_anything_was_subscribed_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of such a hangup no event comes, only the linger notice: the take-over ends soon, and the call is known as ended."""
+    monkeypatch.setattr(session_module, "LAST_WORD_SECONDS", 0.05)
+    line, beginning, _ = began()
+    line.peer.send(b"Content-Type: text/disconnect-notice\nContent-Disposition: linger\nContent-Length: 0\n\n")
+    ended(beginning)
+    assert line.session.hung_up
     with pytest.raises(CallEnded):
-        ended(beginning)
+        line.session.execute("answer", deadline=1)
     line.close()
 
 

@@ -227,6 +227,9 @@ def test_calls_above_the_limit_are_told_so(hall: Start, caplog: pytest.LogCaptur
     assert second.cause == "NORMAL_CIRCUIT_CONGESTION"
     assert second.answered_at is None
     assert "switch.max_calls" in caplog.text
+    refused = h.ended(second)
+    assert (refused.outcome, refused.reason, refused.q850, refused.ended_by) == ("refused", "calls.limit", 34, "exoflow")
+    assert h.crm.wait_for_deliveries(1)[0].event["type"] == "call.missed"
     first.press("1")
     assert h.ended(first).outcome == "served"
     third = h.call(keys="1")

@@ -112,7 +112,7 @@ def test_a_folder_that_is_a_file(hall: Start) -> None:
     told = entry(state, "recording.unwritable")
     assert told.stage == "H"
     assert "switch.recordings" in told.text
-    assert state.outcome == "served"
+    assert (state.outcome, state.reason) == ("missed", "recording.unwritable")
     assert "voicemail.taken" not in codes(state)
 
 
@@ -142,4 +142,4 @@ def test_a_message_that_has_gone_from_the_disk(hall: Start, monkeypatch: pytest.
     _, state = h.run()
     assert state.recordings[0].state == "failed"
     assert entry(state, "recording.no_file").stage == "H"
-    assert state.outcome == "served"
+    assert (state.outcome, state.reason) == ("missed", "recording.no_file")

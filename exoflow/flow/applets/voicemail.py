@@ -29,7 +29,6 @@ class Voicemail:
         if problem := recordings.unwritable(recording):
             # told to record there all the same, FreeSWITCH hangs the caller up (mod_dptools.c:3283)
             recordings.fail(here, here.step, recording, "unwritable", problem)
-            here.reason = "recording.unwritable"
             return "next"
         argument = f"{recording.path} {voicemail.max_seconds} {SILENCE_LEVEL} {voicemail.silence_seconds}"
         with here.parts.lines.recording(recording.path) as events:
@@ -45,6 +44,7 @@ class Voicemail:
                 here.break_off()
             finally:
                 recordings.check(here, here.step, recording, events, None)
+        here.execute("set", "playback_terminators=none")
         return "next"
 
     def gone(self, here: Here, step: VoicemailStep) -> str:
