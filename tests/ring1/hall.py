@@ -241,8 +241,8 @@ def codes(state: CallState) -> list[str]:
 
 
 def visited(state: CallState) -> list[str]:
-    """The steps in the order in which they wrote into the journey."""
-    steps = [one.step for one in state.journey if one.step is not None]
+    """The steps in the order in which they were done; a recording is judged beside the call, whenever its file is there."""
+    steps = [one.step for one in state.journey if one.step is not None and not one.code.startswith("recording.")]
     return [step for at, step in enumerate(steps) if at == 0 or steps[at - 1] != step]
 
 

@@ -272,8 +272,8 @@ def as_json(value: Any) -> Reply:
 
 
 def steps(state: CallState) -> list[str]:
-    """The steps in the order in which they wrote into the journey."""
-    named = [line.step for line in state.journey if line.step is not None]
+    """The steps in the order in which they were done; a recording is judged beside the call, whenever its file is there."""
+    named = [line.step for line in state.journey if line.step is not None and not line.code.startswith("recording.")]
     return [step for at, step in enumerate(named) if at == 0 or named[at - 1] != step]
 
 
