@@ -1,0 +1,97 @@
+"""What the steps of a flow are made of: names, addresses, numbers, prompts, and the base of all steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from exoflow.config.findings import did_you_mean
+from exoflow.errors import UnsafeText
+from exoflow.telephony import causes, numbers
+
+# names of steps, flows, groups, agents: letters and digits of any script. Nothing that could expand or split in a command
+Name = Annotated[str, Field(pattern=r"^[\w][\w .-]{0,63}$")]
+Url = Annotated[str, Field(min_length=8, max_length=2000)]
+
+
+def _locate(path: Path, info: ValidationInfo) -> Path:
+    """A relative path is meant from the folder of the file that names it (the loader tells it as context)."""
+    base: Path | None = (info.context or {}).get("base")
+    return path if base is None else base / path
+
+
+def _locate_text(path: str, info: ValidationInfo) -> str:
+    return str(_locate(Path(path), info))
+
+
+Located = Annotated[Path, AfterValidator(_locate)]
+
+
+def _our_number(text: str) -> str:
+    e164 = numbers.to_e164(text)
+    if e164 is None:
+        raise PydanticCustomError(
+            "our_number", "{given} is no telephone number; write it as +91 and ten digits", {"given": text}
+        )
+    return e164
+
+
+def _agent_number(text: str) -> str:
+    try:
+        return numbers.agent_number(text)
+    except UnsafeText as refused:
+        raise PydanticCustomError("agent_number", "{problem}", {"problem": str(refused)}) from None
+
+
+def digits_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) else value
+
+
+def known_cause(name: str) -> str:
+    known = {cause.name: cause for cause in causes.CAUSES if 0 < cause.q850 <= causes.MAX_Q850}
+    if name in known:
+        return name
+    by_number = next((n for n, cause in known.items() if str(cause.q850) == name), None)
+    cure = did_you_mean(name, known) if by_number is None else f"; write `{by_number}`"
+    raise PydanticCustomError("hangup_cause", "unknown hangup cause {given}{cure}", {"given": name, "cure": cure})
+
+
+OurNumber = Annotated[str, AfterValidator(_our_number)]  # becomes E.164
+AgentNumber = Annotated[str, AfterValidator(_agent_number)]  # becomes E.164; Indian numbers that may be rung only
+
+
+class Strict(BaseModel):
+    """No unknown keys, no changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Prompt(Strict):
+    """What a caller hears: a text to speak, or a sound file."""
+
+    say: str | None = Field(None, min_length=1, max_length=2000, description="text, rendered by `exoflow prompts build`")
+    play: Annotated[str, Field(min_length=1), AfterValidator(_locate_text)] | None = Field(
+        None, description="sound file, relative to the file that names it"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Prompt:
+        if (self.say is None) == (self.play is None):
+            raise ValueError("needs either `say` or `play`, and not both")
+        return self
+
+
+class Step(Strict):
+    """Base of all steps. `applet` is the key that names it, `BRANCHES` are its keys that lead to other steps."""
+
+    applet: ClassVar[str]
+    BRANCHES: ClassVar[tuple[str, ...]] = ()
+    # does the caller get a choice or an end here? (loops without one are refused)
+    GIVES_CHOICE: ClassVar[bool] = False
+
+    def branches(self) -> dict[str, str]:
+        """The branches that are set: their key path in the step ("next", "keys.1") to the step they lead to."""
+        return {name: getattr(self, name) for name in self.BRANCHES if getattr(self, name) is not None}
