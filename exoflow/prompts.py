@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from exoflow.config.model import Config, Prompts
 from exoflow.config.promptpath import prompt_path
-from exoflow.config.steps import Prompt
+from exoflow.config.steps import Prompt, Step
 from exoflow.errors import PromptError
 
 # Tones of mod_tone_stream: `%(on ms, off ms, Hz…)`, `v=` in dB. Nothing here can be a missing file.
@@ -145,6 +145,8 @@ def _prompts_in(model: BaseModel, where: str) -> Iterator[tuple[str, Prompt]]:
     """All prompts within a part of the configuration, whatever applets there are: those with a prompt inside included."""
     if isinstance(model, Prompt):
         yield where, model
+    if isinstance(model, Step):
+        yield from ((f"{where}.{model.applet}", block) for block in model.spoken())
     for name in type(model).model_fields:
         value = getattr(model, name)
         children = value.items() if isinstance(value, dict) else [(None, value)]

@@ -38,7 +38,10 @@ class Draft:
 
 
 def prompts_of(step: Step) -> Iterator[tuple[tuple[str, ...], Prompt]]:
-    """Every prompt of a step, with its path in the step: greeting, menu and its further prompts, hold, ringback."""
+    """Every prompt of a step, with its path in the step: greeting, menu and its further prompts, hold, ringback, and the
+    blocks it says values with."""
+    for block in step.spoken():
+        yield (step.applet,), block
     settings = getattr(step, step.applet)
     if isinstance(settings, Prompt):
         yield (step.applet,), settings

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exoflow.config.checks import claims, names, outside, sounds, ways
+from exoflow.config.checks import actions, claims, names, outside, sounds, ways
 from exoflow.config.checks.secrets import Secrets
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding, finding
@@ -40,7 +40,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
     Findings are in the order of the files, the main file first, and of the lines in each.
     """
     main_document = read(path)
-    shaped = shape(Main, main_document)
+    shaped = shape(Main, main_document, environ)
     findings = [*main_document.findings, *shaped.findings]
     draft = Draft(main_document, shaped.model)
     files: list[Path] = [path]
@@ -49,9 +49,9 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
         findings += problems
         files += found
     for file in files[1:]:
-        findings += _read_account(file, draft)
+        findings += _read_account(file, draft, environ)
     secrets = Secrets(draft, environ)
-    for check in (names.check, ways.check, claims.check, sounds.check, outside.check):
+    for check in (names.check, ways.check, claims.check, sounds.check, outside.check, actions.check):
         findings += check(draft)
     findings += secrets.check()
     order = {file: i for i, file in enumerate(files)}
@@ -73,7 +73,7 @@ def _account_files(path: Path, document: Document, main: Main | None) -> tuple[l
     return [], [document.at("W903", message, "accounts")]
 
 
-def _read_account(file: Path, draft: Draft) -> list[Finding]:
+def _read_account(file: Path, draft: Draft, environ: Mapping[str, str]) -> list[Finding]:
     document = read(file)
     if _ACCOUNT_ID.fullmatch(file.stem) is None:
         message = f"`{file.stem}` becomes the account's id; name the file with letters, digits, `-` and `_` only"
@@ -82,7 +82,7 @@ def _read_account(file: Path, draft: Draft) -> list[Finding]:
     if earlier is not None:
         message = f"the account `{file.stem}` is also in {earlier.document.path}; rename one of the files"
         document.findings.append(finding("E901", message, file))
-    shaped = shape(Account, document)
+    shaped = shape(Account, document, environ)
     if shaped.model is not None:
         draft.accounts.append(AccountDraft(file.stem, document, shaped.model, shaped.broken))
     return [*document.findings, *shaped.findings]

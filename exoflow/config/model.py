@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, SecretStr, StrictFloat, StrictInt, model_validator
 
+from exoflow.config.stepbase import Secret
 from exoflow.config.steps import AgentNumber, AnyStep, Located, Name, OurNumber, Strict, Url
 from exoflow.telephony.numbers import tail_matches, to_e164
 
@@ -153,8 +154,21 @@ class Web(Strict):
 
 
 class Mail(Strict):
-    smtp: str = Field("localhost:25", pattern=LISTEN, description="host:port; not used by this version")
+    smtp: str = Field("localhost:25", pattern=LISTEN, description="host:port of the server that takes our mails")
     sender: str = Field(alias="from", pattern=r"^[^@\s]+@[^@\s]+$", description="address that mails come from")
+    security: Literal["none", "starttls", "tls"] = Field("none", description="`none` only for a server on this box")
+    user: str | None = Field(None, min_length=1, description="if the server wants a login")
+    password: Secret | None = Field(None, description="its password: the text itself, or `${NAME}` for an environment variable")
+
+    @model_validator(mode="after")
+    def _whole_login(self) -> Mail:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("needs both `user` and `password`, or neither")
+        return self
+
+    @property
+    def address(self) -> Address:
+        return _address(self.smtp)
 
 
 class Main(Strict):
@@ -168,7 +182,7 @@ class Main(Strict):
     )
     accounts: str = Field("accounts/*.yaml", min_length=1, description="pattern of the accounts' files")
     web: Web | None = Field(None, description="the pages; not used by this version")
-    mail: Mail | None = Field(None, description="outgoing mail; not used by this version")
+    mail: Mail | None = Field(None, description="outgoing mail; the applet `mail` needs it")
 
     @model_validator(mode="before")
     @classmethod

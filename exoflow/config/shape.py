@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -32,7 +33,14 @@ _FORMS = {
     "trunks": "letters, digits, `.`, `_` and `-`",
 }
 _NAME_FORM = "letters, digits, `_`, and after the first of them also `.`, `-` and spaces; at most 64"
-_CUSTOM = {"our_number": "E504", "agent_number": "E505", "hangup_cause": "E307"}
+_CUSTOM = {
+    "our_number": "E504",
+    "agent_number": "E505",
+    "hangup_cause": "E307",
+    "environment": "E702",
+    "template": "E204",
+    "language": "E204",
+}
 
 
 class Shaped(Generic[M]):
@@ -43,7 +51,7 @@ class Shaped(Generic[M]):
         self.broken = broken  # the paths of steps that had to be left out
 
 
-def shape(model: type[M], document: Document) -> Shaped[M]:
+def shape(model: type[M], document: Document, environ: Mapping[str, str] = os.environ) -> Shaped[M]:
     """Validates a document; never raises. `model` of the answer is None where nothing could be built."""
     if not isinstance(document.value, dict):
         found = (
@@ -52,7 +60,7 @@ def shape(model: type[M], document: Document) -> Shaped[M]:
             else [document.at("E203", f"the file must be a mapping (`key: value`), not {_kind(document.value)}")]
         )
         return Shaped(None, found, set())
-    context = {"base": document.path.parent.absolute()}
+    context = {"base": document.path.parent.absolute(), "environ": environ}
     try:
         return Shaped(model.model_validate(document.value, context=context), [], set())
     except ValidationError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from exoflow.config.findings import did_you_mean
@@ -14,6 +16,8 @@ from exoflow.telephony import causes, numbers
 
 # names of steps, flows, groups, agents: letters and digits of any script. Nothing that could expand or split in a command
 Name = Annotated[str, Field(pattern=r"^[\w][\w .-]{0,63}$")]
+# as in BCP 47: en, hi, en-IN
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")]
 Url = Annotated[str, Field(min_length=8, max_length=2000)]
 
 
@@ -59,6 +63,19 @@ def known_cause(name: str) -> str:
     raise PydanticCustomError("hangup_cause", "unknown hangup cause {given}{cure}", {"given": name, "cure": cure})
 
 
+def _from_environment(secret: SecretStr, info: ValidationInfo) -> SecretStr:
+    """`${NAME}` becomes what the environment has under it (the loader tells the environment as context)."""
+    variable = FROM_ENVIRONMENT.fullmatch(secret.get_secret_value())
+    environ: Mapping[str, str] | None = (info.context or {}).get("environ")
+    if variable is None or environ is None:
+        return secret
+    if not environ.get(variable[1]):
+        raise PydanticCustomError("environment", "the environment variable {name} is not set; set it", {"name": variable[1]})
+    return SecretStr(environ[variable[1]])
+
+
+FROM_ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+Secret = Annotated[SecretStr, AfterValidator(_from_environment)]  # never shown; the text itself or `${NAME}`
 OurNumber = Annotated[str, AfterValidator(_our_number)]  # becomes E.164
 AgentNumber = Annotated[str, AfterValidator(_agent_number)]  # becomes E.164; Indian numbers that may be rung only
 
@@ -95,3 +112,7 @@ class Step(Strict):
     def branches(self) -> dict[str, str]:
         """The branches that are set: their key path in the step ("next", "keys.1") to the step they lead to."""
         return {name: getattr(self, name) for name in self.BRANCHES if getattr(self, name) is not None}
+
+    def spoken(self) -> list[Prompt]:
+        """Blocks of sound the step needs beside the prompts written in it."""
+        return []

@@ -21,6 +21,7 @@ from exoflow.errors import DeadlineExceeded, Disconnected, ExoflowError
 from exoflow.esl import safety
 from exoflow.esl.codec import Event
 from exoflow.esl.session import CallSession
+from exoflow.flow import variables
 from exoflow.lines.legs import moment
 from exoflow.lines.lines import Lines
 from exoflow.prompts import PromptBook
@@ -56,6 +57,9 @@ class Here:
         self.talked = False  # did the connect step that ran last end in a talk?
         self.reason = ""  # code of the entry that explains why the last thing failed
         self.keys_collected = 0
+        # what the flow knows by name; restored from the journey when a call comes back
+        self.variables: dict[str, variables.Value] = variables.remembered(call.state.journey)
+        self.crm_said: Any = None  # JSON body of the last passthru's answer
         self._aftermath: list[gevent.Greenlet] = []
 
     # --- the record -----------------------------------------------------------------------------

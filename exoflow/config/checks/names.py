@@ -75,6 +75,5 @@ def _time_zone(a: AccountDraft) -> Iterator[Finding]:
 
 
 def _unused_sections(draft: Draft) -> Iterator[Finding]:
-    for section in ("web", "mail"):
-        if draft.main is not None and getattr(draft.main, section) is not None:
-            yield draft.main_document.at("W951", f"`{section}` is not used by this version", section, key=True)
+    if draft.main is not None and draft.main.web is not None:
+        yield draft.main_document.at("W951", "`web` is not used by this version", "web", key=True)

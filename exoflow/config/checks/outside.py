@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from exoflow.config.actions import PageStep, SmsStep
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding
 from exoflow.config.steps import ConnectStep, PassthruStep
@@ -38,6 +39,10 @@ def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str, ...], str]]:
             yield where, step.passthru.url
         elif isinstance(step, ConnectStep) and step.connect.url is not None:
             yield where, step.connect.url
+        elif isinstance(step, SmsStep):
+            yield where, step.sms.url
+        elif isinstance(step, PageStep):
+            yield where, step.page.url
     if a.account.deliveries is not None:
         yield ("deliveries", "url"), a.account.deliveries.url
 

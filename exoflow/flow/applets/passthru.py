@@ -5,6 +5,7 @@ from __future__ import annotations
 from exoflow.config.steps import PassthruStep
 from exoflow.flow.asking import ask
 from exoflow.flow.here import Here
+from exoflow.flow.variables import json_body
 
 
 class Passthru:
@@ -16,6 +17,7 @@ class Passthru:
 
     def run(self, here: Here, step: PassthruStep) -> str:
         asked = ask(here, step.passthru.url, timeout=step.passthru.timeout, hold=step.passthru.hold)
+        here.crm_said = json_body(asked.answer.body) if asked.answer is not None else None
         status = asked.answer.status if asked.answer is not None else None
         branch = {200: "ok", 302: "redirect"}.get(status or 0, "failed")
         if branch == "failed" and step.failed is None:
