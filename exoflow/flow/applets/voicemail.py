@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from exoflow.config.steps import Prompt, VoicemailStep
 from exoflow.errors import CallEnded, DeadlineExceeded
@@ -32,6 +33,8 @@ class Voicemail:
             here.reason = "recording.unwritable"
             return "next"
         argument = f"{recording.path} {voicemail.max_seconds} {SILENCE_LEVEL} {voicemail.silence_seconds}"
+        # unlike record_session, `record` makes no folder: without one FreeSWITCH hangs the caller up
+        here.execute("mkdir", str(Path(recording.path).parent))
         with here.parts.lines.recording(recording.path) as events:
             try:
                 here.execute("record", argument, deadline=voicemail.max_seconds + RECORD_MARGIN)

@@ -125,6 +125,15 @@ def _results(session: Session, seconds: float, size: int) -> None:
         session.channel.set(name, str(value))
 
 
+@application("mkdir")
+def mkdir(session: Session, argument: str) -> None:
+    """Makes a folder and those above it, and says nothing when it cannot (mod_dptools.c:661)."""
+    try:
+        Path(argument).mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        session.switch.log(f"mkdir {argument}: {e.strerror}")
+
+
 @application("record", needs_media=True)
 def record(session: Session, argument: str) -> None:
     """`path [limit s] [silence threshold] [silence s]`: ends at the limit, after silence, at `*`, or with the caller."""
@@ -135,13 +144,11 @@ def record(session: Session, argument: str) -> None:
     limit = _number(words, 1)
     silence = _number(words, 3)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_wav(path, 1, 0)
+        _write_wav(path, 1, 0)  # into a folder that is there: only record_session makes one
     except OSError as e:
         session.switch.log(f"Error opening {path}: {e.strerror}")
-        session.channel.hangup(
-            "DESTINATION_OUT_OF_ORDER"
-        )  # switch_ivr_record_file: a file that cannot be opened resets the call
+        # switch_ivr_record_file: a file that cannot be opened resets the call
+        session.channel.hangup("DESTINATION_OUT_OF_ORDER")
         return
     session.channel.set("silence_hits_exhausted", "false")
     session.switch.bus.fire("RECORD_START", session.channel, tail=[("Record-File-Path", str(path))])
