@@ -90,6 +90,20 @@ class Channel:
         else:
             self.variables[name] = (old if old.startswith("ARRAY::") else f"ARRAY::{old}") + f"|:{value}"
 
+    FIELDS = frozenset(
+        """dialplan username caller_id_name caller_id_number ani network_addr rdnis destination_number uuid source context
+        chan_name""".split()  # noqa: SIM905
+    )
+
+    def field(self, name: str) -> str:
+        """A field of the caller profile by the name that the dialplan has for it; empty when there is none."""
+        number = "" if self.withheld else self.caller
+        return {
+            "dialplan": "XML", "username": number, "caller_id_name": number, "caller_id_number": number, "ani": number,
+            "rdnis": self.rdnis, "destination_number": self.destination, "uuid": self.uuid, "source": "mod_freetdm",
+            "context": self.context, "chan_name": self.name,
+        }.get(name, "")  # fmt: skip
+
     # --- life ---
 
     def ring(self) -> None:
@@ -107,6 +121,7 @@ class Channel:
             return
         self.media = True
         self._mark("Progress-Media")
+        self.set("endpoint_disposition", "EARLY MEDIA")
         self.switch.bus.fire("CHANNEL_PROGRESS_MEDIA", self)
         self.wake.set()
 
@@ -157,10 +172,10 @@ class Channel:
         self._mark("Bridged")
         self.wake.set()
 
-    def transferred(self, destination: str) -> None:
+    def transferred(self, destination: str, context: str) -> None:
         """On its way to another extension: the destination before it stands in RDNIS from now on."""
         self.rdnis = self.destination
-        self.destination = destination
+        self.destination, self.context = destination, context
         self._mark("Transfer")
         self.times["Bridged"] = 0  # facts: it reads 0 after a transfer
 

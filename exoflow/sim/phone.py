@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import Event
 
+from exoflow.sim.clock import Timer
 from exoflow.sim.sounds import ENDLESS, Sound
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Phone:
         self._one_by_one = isinstance(keys, str)
         self._on_event = on_event
         self._ended = Event()
-        self._thinking: gevent.Greenlet | None = None
+        self._thinking: Timer | None = None
         self.asked = Event()  # set while the switch waits for keys
 
     # --- what the caller does ---
@@ -126,12 +127,12 @@ class Phone:
         if self._answers:
             answer = self._next_answer(most)
             if answer != SILENT:
-                self._thinking = gevent.spawn_later(self.switch.clock.wall(THINKING_SECONDS), self.press, answer)
+                self._thinking = self.switch.clock.later(THINKING_SECONDS, self.press, answer)
 
     def was_asked(self) -> None:
         self.asked.clear()
         if self._thinking is not None:
-            self._thinking.kill(block=False)
+            self._thinking.cancel()
             self._thinking = None
 
     def _next_answer(self, most: int) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 import uuid as uuids
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
-
-import gevent
 
 from exoflow.sim.apps import APPLICATIONS, Application
 from exoflow.sim.causes import cause_name
 from exoflow.sim.channel import Channel
+from exoflow.sim.clock import Timer
+from exoflow.sim.dialplan import Action
 from exoflow.sim.expand import expand
 from exoflow.sim.frames import Command, is_true
 from exoflow.sim.listener import Listener
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # a listener that ends this soon after `connect` ends before the session has parked: the park then never ends
 # (facts: 50 of 60 at once, 0 of 60 after 50 ms); wall seconds
 EARLY_CLOSE_SECONDS = 0.02
+MAX_FORWARDS = 70  # each transfer takes one, and a call without any is hung up (switch_ivr.c:2172)
+LOOP_SECONDS = 0.5  # `loops` ends after an application that took less (switch_ivr.c:652)
+MAX_STACK = 16  # of execute_extension in execute_extension (SWITCH_MAX_STACKS)
 
 # why a wait ended: its time was up, the channel is down, uuid_break, a transfer or reset, or what was waited for came
 Ending = Literal["time", "hangup", "break", "away", "came"]
@@ -45,13 +48,11 @@ class Session:
         self.controlled = False
         self.reset = False  # CS_RESET of socket_resume
         self.break_flag = False
-        self.transfer_to: str | None = None
+        self.transfer_to: tuple[str, str] | None = None  # extension and context
         self.digits: deque[str] = deque()
         self.listeners: list[Listener] = []
-        self.deaths: list[float] = []  # wall times at which the app let go of this call
-        self.reached_app = False  # did the last `socket` connect?
-        self.served = False  # did anything of the app run since?
-        self.timers: list[gevent.Greenlet] = []
+        self.served = False  # did anything of the app run since the last `socket`?
+        self.timers: list[Timer] = []
         self.recordings: dict[str, TalkRecording] = {}
 
     # --- from elsewhere ---
@@ -78,8 +79,8 @@ class Session:
         self.digits.append(key)
         self.channel.wake.set()
 
-    def transfer(self, destination: str) -> None:
-        self.transfer_to = destination
+    def transfer(self, destination: str, context: str = "") -> None:
+        self.transfer_to = destination, context or self.channel.context
         self.channel.wake.set()
 
     def listener_ended(self, listener: Listener) -> None:
@@ -98,24 +99,18 @@ class Session:
                 self.reset = True
         self.channel.wake.set()
 
-    def died_too_often(self, most: int, seconds: float) -> bool:
-        """Has this call come back from its app so many times within so many wall seconds?"""
-        if len(self.deaths) < most:
-            return False
-        return self.deaths[-1] - self.deaths[-most] <= seconds
-
     # --- timers (sched_*) ---
 
-    def schedule(self, wall_seconds: float, act: Callable[[], None]) -> None:
-        self.timers.append(gevent.spawn_later(wall_seconds, act))
+    def schedule(self, seconds: float, act: Callable[[], None]) -> None:
+        """After so many seconds of switch time, unless the call has gone or sched_cancel took it back."""
+        self.timers.append(self.switch.clock.later(seconds, act))
         self.channel.set("last_sched_id", str(self.switch.next_task()))
 
     def cancel_scheduled(self) -> int:
         """Deletes all scheduled tasks of this call; how many there were."""
-        pending = [timer for timer in self.timers if not timer.ready()]
+        pending = [timer for timer in self.timers if timer.pending]
         for timer in pending:
-            if timer is not gevent.getcurrent():
-                timer.kill(block=False)
+            timer.cancel()
         self.timers.clear()
         return len(pending)
 
@@ -125,33 +120,57 @@ class Session:
         """switch_channel_ready: neither down nor on its way to another extension."""
         return not self.channel.hung_up and self.transfer_to is None and not self.reset
 
-    def run(self, extension: Callable[[Session, str], Iterator[tuple[str, str]]], destination: str) -> None:
+    @property
+    def in_app(self) -> bool:
+        """Is the app in charge: does `socket` run? Else the dialplan is."""
+        return "socket" in self.running
+
+    def run(self) -> None:
         """Routes and executes until the call is over, then reports it."""
         channel = self.channel
         try:
             self.switch.bus.fire("CHANNEL_CREATE", channel)
             while not channel.hung_up:
+                channel.state = "CS_ROUTING"
+                actions = self.switch.dialplan.hunt(self, channel.destination, channel.context)
+                if actions is None:
+                    channel.hangup("NO_ROUTE_DESTINATION")
+                    break
                 channel.state = "CS_EXECUTE"
-                for application, argument in extension(self, destination):
-                    if not self.ready():
-                        break
-                    self.execute(application, argument)
-                destination = self._transferred()
-                if not destination:
+                self.run_actions(actions)
+                if not self._transferred():
                     channel.hangup("NORMAL_CLEARING")  # past the last action (switch_core_state_machine.c:381)
         finally:
             channel.hangup("NORMAL_TEMPORARY_FAILURE")  # only when the switch itself stops
             channel.report()
             self.phone.has_ended()
 
-    def _transferred(self) -> str:
-        """Takes the destination of a pending transfer; empty if there is none."""
-        destination, self.transfer_to = self.transfer_to, None
-        if destination is None or self.channel.hung_up:
-            return ""
-        self.channel.transferred(destination)
+    def run_actions(self, actions: list[Action]) -> None:
+        for action in actions:
+            if not self.ready() or not self.execute(action.application, action.data):
+                break
+
+    def execute_extension(self, destination: str, context: str) -> None:
+        """The actions of another extension, inside the one that runs (switch_core_session_execute_exten)."""
+        if self.running.count("execute_extension") > MAX_STACK:
+            self.switch.log("too many stacked extensions")
+            return
+        self.run_actions(self.switch.dialplan.hunt(self, destination, context or self.channel.context) or [])
+
+    def _transferred(self) -> bool:
+        """Takes the pending transfer, if there is one."""
+        wanted, self.transfer_to = self.transfer_to, None
+        channel = self.channel
+        if wanted is None or channel.hung_up:
+            return False
+        forwards = int(channel.variables.get("max_forwards", str(MAX_FORWARDS))) - 1
+        if forwards <= 0:
+            channel.hangup("EXCHANGE_ROUTING_ERROR")
+            return False
+        channel.set("max_forwards", str(forwards))
+        channel.transferred(*wanted)
         self.digits.clear()  # a transfer drops the keys that wait to be read
-        return destination
+        return True
 
     def execute(self, application: str, argument: str | None) -> bool:
         """Runs one application with its EXECUTE and EXECUTE_COMPLETE. False when it did not run: no COMPLETE then."""
@@ -224,34 +243,30 @@ class Session:
             argument = command.body
         if argument and "${" in argument:
             self.switch.complain("expansion", f"{application} got {argument[:120]!r}, which FreeSWITCH expands", self)
-        inside = [name for name in self.running if name != "socket"]
+        inside = self.running[len(self.running) - self.running[::-1].index("socket") :] if self.in_app else self.running
         if inside and not self.channel.hung_up:
             lock = "with" if locked else "without"
             self.switch.complain("nested", f"{application} ({lock} event-lock) runs inside {inside[-1]}", self)
         self.channel.set("app_uuid", command.get("event-uuid"))
         self.channel.set("app_uuid_name", command.get("event-uuid-name"))
-        started = time.monotonic()
+        clock = self.switch.clock
         for _ in range(max(1, _loops(command))):
-            if (
-                not self.execute(application, argument)
-                or not self.ready()
-                or time.monotonic() - started < self.switch.clock.wall(0.5)
-            ):
+            started = clock.elapsed()
+            if not self.execute(application, argument) or not self.ready() or clock.elapsed() - started < LOOP_SECONDS:
                 break
-            started = time.monotonic()
 
     # --- waiting inside an application ---
 
     def wait(
-        self, seconds: float | None, came: Callable[[], bool] | None = None, *, wall: bool = False, inside: bool = True
+        self, seconds: float | None, came: Callable[[], bool] | None = None, *, judges: bool = False, inside: bool = True
     ) -> Ending:
         """Waits so many seconds of switch time (None: without end), runs what is queued meanwhile, and says why it ended.
 
-        `came` is asked at each change. `inside=False` leaves queued commands alone, as code that does not look for them.
+        `came` is asked at each change. `judges`: the seconds are the app's. `inside=False` leaves queued commands alone, as
+        code that does not look for them.
         """
-        length = None if seconds is None else seconds if wall else self.switch.clock.wall(seconds)
-        deadline = None if length is None else time.monotonic() + length
-        wake = self.channel.wake
+        clock, wake = self.switch.clock, self.channel.wake
+        until = None if seconds is None else clock.elapsed() + (clock.judging(seconds) if judges else seconds)
         while True:
             wake.clear()
             if self.channel.hung_up:
@@ -266,10 +281,9 @@ class Session:
             if inside and self.queue and not self.event_lock:
                 self.run_queued()
                 continue
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            if until is not None and until <= clock.elapsed():
                 return "time"
-            wake.wait(left)
+            clock.wait(wake, until)
 
     def park(self) -> None:
         """Runs what the app sends until it lets go. Keys pressed meanwhile are eaten (switch_ivr.c:1151-1159)."""

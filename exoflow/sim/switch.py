@@ -23,7 +23,7 @@ from exoflow.sim.apps import basic, bridge, media, outbound, recording  # noqa: 
 from exoflow.sim.bus import Bus
 from exoflow.sim.channel import Channel
 from exoflow.sim.clock import Clock
-from exoflow.sim.dialplan import Dialplan
+from exoflow.sim.dialplan import CONTEXT, Dialplan, folder, read_globals
 from exoflow.sim.listener import Listener
 from exoflow.sim.phone import Notice, Phone
 from exoflow.sim.session import Session
@@ -81,10 +81,17 @@ class EmbeddedSwitch:
         names = {trunk: channels} if isinstance(trunk, str) else trunk
         self.trunks = {name: Trunk(name, count, at + 1) for at, (name, count) in enumerate(names.items())}
         self.agents = AgentBook(agents or {}, default_agent or AgentScript())
-        self.globals = {"recordings_dir": str(recordings or ""), "hostname": "embedded"}
-        self.dialplan = Dialplan(
-            _hosts(app), _hosts(other_apps) if other_apps else "", guard_seconds=guard_seconds, most_calls=most_calls
-        )
+        files = folder()
+        self.dialplan = Dialplan(files / "dialplan" / f"{CONTEXT}.xml")
+        self.globals = read_globals(files / "freeswitch-conf" / "vars.xml") | {
+            "recordings_dir": str(recordings or ""),
+            "hostname": "embedded",
+            "exoflow_hosts": _hosts(app),
+            "exoflow_other_hosts": _hosts(other_apps) if other_apps else "",
+            "exoflow_guard_seconds": f"{guard_seconds:g}",
+            "exoflow_try_later": "",
+            **{f"exoflow_max_in_{name}": str(count if most_calls is None else most_calls) for name, count in names.items()},
+        }
         self.channels: dict[str, Channel] = {}
         self.limits: dict[str, int] = {}
         self.violations: list[Violation] = []
@@ -134,7 +141,7 @@ class EmbeddedSwitch:
 
     def connect_to(self, app: Address | Sequence[Address]) -> None:
         """Another app takes the calls from now on."""
-        self.dialplan.hosts = _hosts(app)
+        self.globals["exoflow_hosts"] = _hosts(app)
 
     def set_agents(self, scripts: Scripts, default: AgentScript | None = None) -> None:
         """Other telephones for the attempts from now on."""
@@ -201,7 +208,7 @@ class EmbeddedSwitch:
         session = Session(channel, phone)
         phone.session, phone.uuid = session, channel.uuid
         self.register(channel)
-        self.spawn(session.run, self.dialplan, digits)
+        self.spawn(session.run)
         return phone
 
     @staticmethod

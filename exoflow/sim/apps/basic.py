@@ -36,9 +36,12 @@ def hangup(session: Session, argument: str) -> None:
 
 @application("sleep")
 def sleep(session: Session, argument: str) -> None:
-    """Milliseconds. Keys pressed meanwhile are lost, as on FreeSWITCH 1.10.12."""
-    session.wait(_number(argument) / 1000)
-    session.digits.clear()
+    """Milliseconds. With audio a key ends it, at once if one waits, and stays queued (seen on 1.10.12: 1.1 s of 3 s).
+
+    The dialplan's own sleep judges the app: it waits for one to come back.
+    """
+    media = session.channel.media
+    session.wait(_number(argument) / 1000, lambda: media and bool(session.digits), judges=not session.in_app)
 
 
 @application("flush_dtmf")
@@ -98,11 +101,12 @@ def sched_cancel(session: Session, argument: str) -> None:
 
 @application("sched_transfer")
 def sched_transfer(session: Session, argument: str) -> None:
-    """`+N extension …`. Judges the app, so it runs on the wall clock at every speed of the switch."""
+    """`+N extension [dialplan [context]]`. Judges the app: at every speed of the switch the app has its N seconds."""
     words = argument.split()
     if len(words) < 2:
         return
-    session.schedule(max(0.0, _number(words[0])), lambda: session.transfer(words[1]))
+    seconds = session.switch.clock.judging(max(0.0, _number(words[0])))
+    session.schedule(seconds, lambda: session.transfer(words[1], words[3] if len(words) > 3 else ""))
 
 
 @application("sched_hangup")
@@ -111,14 +115,23 @@ def sched_hangup(session: Session, argument: str) -> None:
     words = argument.split()
     if words:
         cause = words[1] if len(words) > 1 else "ALLOTTED_TIMEOUT"
-        wall = session.switch.clock.wall(_number(words[0]))
-        session.schedule(wall, lambda: session.channel.hangup(cause_name(cause)))
+        session.schedule(_number(words[0]), lambda: session.channel.hangup(cause_name(cause)))
 
 
 @application("transfer")
 def transfer(session: Session, argument: str) -> None:
-    if argument:
-        session.transfer(argument.split()[0])
+    """`extension [dialplan [context]]`."""
+    words = argument.split()
+    if words:
+        session.transfer(words[0], words[2] if len(words) > 2 else "")
+
+
+@application("execute_extension")
+def execute_extension(session: Session, argument: str) -> None:
+    """`extension [dialplan [context]]`, and back."""
+    words = argument.split()
+    if words:
+        session.execute_extension(words[0], words[2] if len(words) > 2 else "")
 
 
 @application("limit")
@@ -134,7 +147,6 @@ def limit(session: Session, argument: str) -> None:
     for name, value in (("limit_usage", counts[key]), (f"limit_usage_{key}", counts[key])):
         channel.set(name, str(value))
     if 0 <= most < counts[key]:
-        channel.set("exo_refused", "limit")
         channel.hangup(cause_name(words[4].lstrip("!") if len(words) > 4 else "USER_BUSY"))
 
 

@@ -89,6 +89,22 @@ def _parse(argument: str) -> _Question:
     )  # fmt: skip
 
 
+@application("read")
+def read(session: Session, argument: str) -> None:
+    """`least most file variable timeout terminators digit_timeout`: collects what is typed, once (mod_dptools.c:2755).
+
+    The dialplan's own looks for keys while the call has no app, without asking the caller for any.
+    """
+    words = separate(argument)
+    words += [""] * (7 - len(words))
+    least, timeout = max(1, _int(words[0])), max(MIN_TIMEOUT_MS, _int(words[4])) / 1000
+    question = _Question(
+        least, max(least, _int(words[1])), 1, timeout, words[5] or "#", words[2], "", words[3], "",
+        (_int(words[6]) / 1000) or timeout, "",
+    )  # fmt: skip
+    _read(session, question)
+
+
 @application("play_and_get_digits", needs_media=True)
 def play_and_get_digits(session: Session, argument: str) -> None:
     """Asks up to `tries` times; the variable holds the digits, `<var>_invalid` what did not match, `read_result` how it was."""
@@ -123,7 +139,8 @@ def _read(session: Session, question: _Question) -> tuple[str, bool, str]:
     channel.set("read_result", None)
     channel.set("read_terminator_used", None)
     channel.set(question.variable, None)
-    session.phone.is_asked(question.most)
+    if session.in_app:
+        session.phone.is_asked(question.most)
     digits, terminator = "", ""
     if question.prompt and question.prompt.lower() != "silence":
         result = play(session, question.prompt, keep_key=True)
@@ -153,7 +170,8 @@ def _read(session: Session, question: _Question) -> tuple[str, bool, str]:
 def _collect(session: Session, question: _Question, digits: str) -> tuple[str, str, Literal["success", "timeout", "failure"]]:
     """switch_ivr_collect_digits_count: until enough, a terminator, or silence for too long."""
     while True:
-        ending = session.wait(question.digit_timeout if digits else question.timeout, lambda: bool(session.digits))
+        seconds = question.digit_timeout if digits else question.timeout
+        ending = session.wait(seconds, lambda: bool(session.digits), judges=not session.in_app)
         if ending == "time":
             return digits, "", "timeout"
         if ending == "break":

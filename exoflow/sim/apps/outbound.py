@@ -23,7 +23,7 @@ def socket_(session: Session, argument: str) -> None:
     if not words:
         return
     sock = _connect(session, words[0].split("|")[:MAX_HOSTS])
-    session.reached_app, session.served = sock is not None, False
+    session.served = False
     if sock is None:
         session.switch.log("Socket Error!")
         return
