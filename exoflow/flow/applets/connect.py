@@ -52,6 +52,10 @@ class Connect:
             _ring_all(here, plan)
         else:
             _ring_recorded(here, plan)
+        if not here.talked:
+            # keys of a caller who waited are for nobody; how many of them a menu behind would get is chance (a parked channel
+            # eats one each 20 ms)
+            here.execute("flush_dtmf")
         return "answered" if here.talked else "unanswered"
 
     def gone(self, here: Here, step: ConnectStep) -> str:
