@@ -6,7 +6,7 @@ Texts with `{name}` in them are filled by one door (flow/templates.py). Times ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictFloat, StrictInt, model_validator
@@ -26,12 +26,13 @@ MAX_FIELDS = 50  # of a form, and of each mapping within a JSON body
 MAX_JSON_DEPTH = 5
 
 # what a template may name beside the account's own variables
-BUILT_IN = ("account", "call", "caller", "dialled", "digits", "flow", "number", "step", "time")
+BUILT_IN = ("account", "call", "caller", "dialled", "digits", "flow", "step", "time")
 PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _VARIABLE = r"^[a-z][a-z0-9_]{0,39}$"
 
 VariableName = Annotated[str, Field(pattern=_VARIABLE)]
 MailAddress = Annotated[str, Field(pattern=r"^[^@\s<>,;\"]+@[^@\s<>,;\"]+$", max_length=254)]
+_OWN_HEADERS = ("connection", "content-length", "host", "transfer-encoding")  # the client's, for it frames the request
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 PhoneKey = Annotated[str, Field(pattern=r"^[0-9*#]$")]
 
@@ -175,7 +176,9 @@ class SayValue(Strict):
     )
     before: Prompt | None = Field(None, description="played before it, in one piece with it")
     after: Prompt | None = Field(None, description="played after it, in one piece with it")
-    language: Annotated[str, AfterValidator(_known_language)] = Field("en", description="a table of exoflow/config/spoken")
+    language: Annotated[str, AfterValidator(_known_language)] | None = Field(
+        None, description="language of the value; the caller's unless set, if exoflow has its words, else English"
+    )
 
     @model_validator(mode="after")
     def _one_value(self) -> SayValue:
@@ -192,7 +195,13 @@ class SayValueStep(Step):
     failed: str | None = Field(None, description="the step if the value cannot be said as that; `next` unless set")
 
     def spoken(self) -> list[Prompt]:
-        return [Prompt(say=text) for text in LANGUAGES[self.say_value.language].blocks(self.say_value.kind)]
+        languages = LANGUAGES if self.say_value.language is None else [self.say_value.language]
+        return [block for name in languages for block in blocks(LANGUAGES[name].blocks(self.say_value.kind), name)]
+
+
+def blocks(words: Iterable[str], language: str) -> list[Prompt]:
+    """Words as blocks of sound."""
+    return [Prompt(say=word, language=language) for word in words]
 
 
 # --- consent ------------------------------------------------------------------------------------
@@ -242,6 +251,11 @@ class Sms(Strict):
             raise ValueError("needs either `form` or `json`")
         if self.method == "get" and self.form is None:
             raise ValueError("needs `form` with `method: get`")
+        for name, value in self.headers.items():
+            if name.lower() in _OWN_HEADERS:
+                raise ValueError(f"cannot set the header `{name}`, which the request itself needs")
+            if not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
+                raise ValueError(f"has a header `{name}` with other characters than printable ASCII")
         return self
 
 

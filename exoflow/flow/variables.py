@@ -18,6 +18,7 @@ Value = str | int
 
 SET = "set.done"  # the journey's lines that hold values
 MAX_INTEGER = 10**15  # what a CRM's database and a caller can mean; beyond it digits are the type
+CONSENT = {"consent.agreed": True, "consent.refused": False}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,16}\Z")
 _DIGITS = re.compile(r"[0-9*#]{1,64}\Z")
 
@@ -33,6 +34,12 @@ def remembered(journey: Iterable[Entry]) -> dict[str, Value]:
         if entry.code == SET:
             found.update(entry.evidence.get("values", {}))
     return found
+
+
+def consented(journey: Iterable[Entry]) -> bool | None:
+    """What the caller last said about being recorded; None if nobody asked."""
+    said = [CONSENT[entry.code] for entry in journey if entry.code in CONSENT]
+    return said[-1] if said else None
 
 
 def json_body(body: bytes) -> Any:

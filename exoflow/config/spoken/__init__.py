@@ -9,4 +9,10 @@ from exoflow.config.spoken.table import KINDS, Kind, Table, Unsayable
 
 LANGUAGES: dict[str, Table] = {"en": ENGLISH}
 
-__all__ = ["KINDS", "LANGUAGES", "Kind", "Table", "Unsayable"]
+
+def spoken_language(wanted: str) -> str:
+    """The table for a caller's language: its own, that of the language without its region, else English."""
+    return next((name for name in (wanted, wanted.partition("-")[0]) if name in LANGUAGES), "en")
+
+
+__all__ = ["KINDS", "LANGUAGES", "Kind", "Table", "Unsayable", "spoken_language"]

@@ -1,0 +1,40 @@
+"""say_value: says a number, digits, an amount, a date or a time."""
+
+from __future__ import annotations
+
+from exoflow.config.actions import SayValueStep, blocks
+from exoflow.config.spoken import LANGUAGES, Unsayable, spoken_language
+from exoflow.flow.here import Here
+
+
+class SayValue:
+    """Says a value with blocks of sound (`twelve`, `lakh`, `rupees`, …) that `exoflow prompts build` has rendered, or that were
+    recorded and put in their place, joined with `before` and `after` into one sound. Nothing is rendered during a call. Numbers
+    and amounts are grouped as in India: crore, lakh, thousand. A time is said as it is written, offsets are not converted.
+
+    Branches: `next`; `failed` if there is no such value to say (`next` unless set).
+    Caller gone: `next`. Needs neither store nor CRM; a block whose file has gone is a short tone.
+    Journey: say_value.said (evidence value, kind); say_value.unfit (nothing was said, and why); prompt.missing.
+    """
+
+    needs_caller = True
+
+    def run(self, here: Here, step: SayValueStep) -> str:
+        settings = step.say_value
+        language = settings.language or spoken_language(here.language)
+        value = settings.value if settings.variable is None else here.variables.get(settings.variable)
+        try:
+            if value is None:
+                raise Unsayable(f"`{settings.variable}` has no value")
+            words = LANGUAGES[language].words(settings.kind, value)
+        except Unsayable as problem:
+            here.note("C", "say_value.unfit", f"Nothing said: {problem}", kind=settings.kind)
+            return "failed" if step.failed is not None else "next"
+        here.answer()
+        around = ([] if settings.before is None else [settings.before], [] if settings.after is None else [settings.after])
+        here.play(*around[0], *blocks(words, language), *around[1])
+        here.note("C", "say_value.said", f"Said {value} as {settings.kind}", value=value, kind=settings.kind)
+        return "next"
+
+    def gone(self, here: Here, step: SayValueStep) -> str:
+        return "next"
