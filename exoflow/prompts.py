@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import subprocess
 import tempfile
@@ -80,9 +81,10 @@ class PromptBook:
         found: dict[Path, Wanted] = {}
         for account_id, account in config.accounts.items():
             for flow_id, flow in account.flows.items():
-                for where, prompt in _prompts_in(flow, f"{account_id}: flows.{flow_id}"):
-                    path = self.path(prompt)
-                    found.setdefault(path, Wanted(where, prompt, path))
+                for where, written in _prompts_in(flow, f"{account_id}: flows.{flow_id}"):
+                    for prompt in written.variants(account.language):
+                        path = self.path(prompt)
+                        found.setdefault(path, Wanted(where, prompt, path))
         return list(found.values())
 
     def missing(self, config: Config) -> list[Wanted]:
@@ -112,12 +114,12 @@ class PromptBook:
 
     def render(self, wanted: Wanted) -> None:
         """Makes one file, and beside it `<name>.txt` with the text. Both appear whole or not at all. Raises PromptError."""
-        text, target = wanted.prompt.say or "", wanted.path
+        text, target = str(wanted.prompt.say), wanted.path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
                 raw, made, note = (Path(folder) / name for name in ("raw.wav", "made.wav", "made.txt"))
-                _speak(self._prompts, text, raw, wanted.where)
+                _speak(self._prompts, wanted.prompt, raw, wanted.where)
                 _write_wav(made, _telephone_sound(raw, wanted.where))
                 note.write_text(text, encoding="utf-8")
                 os.replace(note, target.with_suffix(".txt"))
@@ -149,18 +151,18 @@ def _prompts_in(model: BaseModel, where: str) -> Iterator[tuple[str, Prompt]]:
         yield from ((f"{where}.{model.applet}", block) for block in model.spoken())
     for name in type(model).model_fields:
         value = getattr(model, name)
-        children = value.items() if isinstance(value, dict) else [(None, value)]
+        children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else [("", value)]
         for key, child in children:
             if isinstance(child, BaseModel):
-                yield from _prompts_in(child, ".".join(filter(None, (where, name, key))))
+                yield from _prompts_in(child, ".".join(filter(None, (where, name, str(key)))))
 
 
 # --- engines ------------------------------------------------------------------------------------
 
 
-def _speak(prompts: Prompts, text: str, wav: Path, where: str) -> None:
-    """Lets the configured engine write `wav`, in whatever rate it likes."""
-    engine = prompts.engine
+def _speak(prompts: Prompts, prompt: Prompt, wav: Path, where: str) -> None:
+    """Lets the configured engine write `wav`, in whatever rate it likes, with the voice of the prompt's language."""
+    engine, voice, text = prompts.engine, prompts.voice_of(prompt.language), str(prompt.say)
     if engine is None:
         raise PromptError(
             f"{where}: no engine to speak {_short(text)} with; set `prompts: {{engine: espeak-ng}}` in the main file, "
@@ -171,9 +173,10 @@ def _speak(prompts: Prompts, text: str, wav: Path, where: str) -> None:
         _write_wav(wav, array("h", bytes(2 * int(seconds * RATE))))
     elif engine == "espeak-ng":
         # the text goes in by stdin: as an argument, "-5 degrees" would be an option
-        _run(["espeak-ng", "-b", "1", "-v", prompts.voice, "-w", str(wav), "--stdin"], text, where)
+        _run(["espeak-ng", "-b", "1", "-v", voice, "-w", str(wav), "--stdin"], text, where)
     else:
-        argv = [part.replace("{wav}", str(wav)).replace("{text}", text) for part in shlex.split(engine)]
+        told = {"{wav}": str(wav), "{voice}": voice, "{text}": text}
+        argv = [re.sub("|".join(told), lambda found: told[found[0]], part) for part in shlex.split(engine)]
         _run(argv, "", where)
     if not _has_sound(wav):
         raise PromptError(f"{where}: the engine `{engine}` made no sound of {_short(text)}; try it by hand")

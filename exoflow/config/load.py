@@ -9,14 +9,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exoflow.config.checks import actions, claims, names, outside, sounds, ways
+from exoflow.config.checks import actions, claims, holidays, languages, names, outside, parameters, sounds, ways
 from exoflow.config.checks.secrets import Secrets
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding, finding
-from exoflow.config.model import Account, Config, Flow, Main
+from exoflow.config.model import Account, Config, Main
 from exoflow.config.shape import shape
-from exoflow.config.steps import AnyStep, GatherStep
 from exoflow.config.yaml12 import Document, read
+
+CHECKS = (
+    names.check,
+    parameters.check,
+    ways.check,
+    claims.check,
+    sounds.check,
+    languages.check,
+    holidays.check,
+    outside.check,
+    actions.check,
+)
 
 # an account's id stands in URLs, logs and folders
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -51,7 +62,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
     for file in files[1:]:
         findings += _read_account(file, draft, environ)
     secrets = Secrets(draft, environ)
-    for check in (names.check, ways.check, claims.check, sounds.check, outside.check, actions.check):
+    for check in CHECKS:
         findings += check(draft)
     findings += secrets.check()
     order = {file: i for i, file in enumerate(files)}
@@ -96,16 +107,7 @@ def _config(path: Path, main: Main, draft: Draft, secrets: Secrets) -> Config:
         store=outside.SQLITE + str(base / main.store.removeprefix(outside.SQLITE)),
         prompts=main.prompts,
         trunks=main.trunks,
-        accounts={a.id: secrets.into_account(a.id, _as_run(a.account)) for a in draft.accounts},
+        accounts={a.id: secrets.into_account(a.id, a.as_run()) for a in draft.accounts},
         web=main.web,
         mail=main.mail,
     )
-
-
-def _as_run(account: Account) -> Account:
-    """The account with its steps as this version runs them."""
-    flows = {}
-    for name, flow in account.flows.items():
-        steps: dict[str, AnyStep] = {n: s.as_greeting() if isinstance(s, GatherStep) else s for n, s in flow.steps.items()}
-        flows[name] = Flow.model_construct(start=flow.start, steps=steps)
-    return account.model_copy(update={"flows": flows})

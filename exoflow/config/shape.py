@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from exoflow.config.findings import Finding, did_you_mean
-from exoflow.config.steps import LATER, STEPS, Step, applet_of
+from exoflow.config.steps import MODELS, STEPS, Step, tag_of
 from exoflow.config.yaml12 import Document
 
 M = TypeVar("M", bound=BaseModel)
@@ -40,6 +40,7 @@ _CUSTOM = {
     "environment": "E702",
     "template": "E204",
     "language": "E204",
+    "hours": "E204",
 }
 
 
@@ -79,7 +80,7 @@ def shape(model: type[M], document: Document, environ: Mapping[str, str] = os.en
 
 def _where(loc: Iterable[Any]) -> tuple[Where, bool]:
     """The path in the document, and whether the key itself is meant. pydantic puts a step's tag behind its name."""
-    parts = list(loc)
+    parts = [part for part in loc if not (isinstance(part, str) and part.startswith("<"))]  # tags of ours
     if len(parts) > 4 and parts[0] == "flows" and parts[2] == "steps":
         del parts[4]
     if parts and parts[-1] == "[key]":
@@ -197,7 +198,7 @@ def _applet(given: Any) -> tuple[str, str, Where]:
     """What is wrong with a step that names no applet or several; and which of its keys shows it."""
     if not isinstance(given, dict):
         return "E203", f"a step must be a mapping with one of {', '.join(STEPS)}; this is {_kind(given)}", ()
-    named = [name for name in (*STEPS, *LATER) if name in given]
+    named = [name for name in STEPS if name in given]
     if named:
         shown = " and ".join(f"`{name}`" for name in named)
         return "E205", f"a step does one thing: {shown} need a step each", (named[1],)
@@ -232,10 +233,8 @@ def _model_at(root: type[BaseModel], where: Where, value: Any) -> type[BaseModel
     at: Any = root
     for i, part in enumerate(where):
         value = value[part] if isinstance(value, (dict, list)) else None
-        if i == 3 and where[0] == "flows" and where[2] == "steps":
-            at = (STEPS | LATER).get(applet_of(value) or "")
-        else:
-            at = _models(at, part)
+        is_step = i == 3 and where[0] == "flows" and where[2] == "steps"
+        at = MODELS.get(tag_of(value) or "") if is_step else _models(at, part)
     while get_origin(at) in (Annotated, Union, types.UnionType):
         at = next((a for a in get_args(at) if a is not type(None)), None)
     return at if isinstance(at, type) and issubclass(at, BaseModel) else None

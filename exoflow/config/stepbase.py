@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from exoflow.config.findings import did_you_mean
@@ -18,7 +28,7 @@ from exoflow.telephony import causes, numbers
 Name = Annotated[str, Field(pattern=r"^[\w][\w .-]{0,63}$")]
 # as in BCP 47: en, hi, en-IN
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")]
-Url = Annotated[str, Field(min_length=8, max_length=2000)]
+Url = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 def _locate(path: Path, info: ValidationInfo) -> Path:
@@ -86,19 +96,61 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Prompt(Strict):
-    """What a caller hears: a text to speak, or a sound file."""
+def _by_language(value: Any) -> str:
+    return "<languages>" if isinstance(value, dict) else "<one>"
 
-    say: str | None = Field(None, min_length=1, max_length=2000, description="text, rendered by `exoflow prompts build`")
-    play: Annotated[str, Field(min_length=1), AfterValidator(_locate_text)] | None = Field(
-        None, description="sound file, relative to the file that names it"
-    )
+
+# the tags stand in no file: `shape` takes what has angle brackets out of a mistake's path
+_Text = Annotated[str, Field(min_length=1, max_length=2000)]
+_File = Annotated[str, Field(min_length=1), AfterValidator(_locate_text)]
+_Texts = Annotated[
+    Annotated[_Text, Tag("<one>")] | Annotated[dict[Language, _Text], Field(min_length=1), Tag("<languages>")],
+    Discriminator(_by_language),
+]
+_Files = Annotated[
+    Annotated[_File, Tag("<one>")] | Annotated[dict[Language, _File], Field(min_length=1), Tag("<languages>")],
+    Discriminator(_by_language),
+]
+
+
+class Prompt(Strict):
+    """What a caller hears: a text to speak, or a sound file; one for all, or one a language."""
+
+    say: _Texts | None = Field(None, description="text, or `{en: …, hi: …}`; rendered by `exoflow prompts build`")
+    play: _Files | None = Field(None, description="sound file, or one a language; relative to the file that names it")
+    language: Language | None = Field(None, description="language of a single text; the account's unless set")
 
     @model_validator(mode="after")
     def _one_source(self) -> Prompt:
         if (self.say is None) == (self.play is None):
             raise ValueError("needs either `say` or `play`, and not both")
+        if self.language is not None and isinstance(self.say, dict):
+            raise ValueError("has `language` beside texts in several languages; it goes with a single one")
         return self
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages it is written in one by one; empty for a single text or file."""
+        source = self.say if self.say is not None else self.play
+        return list(source) if isinstance(source, dict) else []
+
+    def spoken_in(self, language: str, default: str) -> Prompt:
+        """The single text or file for a caller who chose `language`; the account's `default` where there is none for him."""
+        say, play = (_chosen(source, language, default) for source in (self.say, self.play))
+        chosen = self.language or default
+        if self.languages:
+            chosen = language if language in self.languages else default
+        return Prompt.model_construct(say=say, play=play, language=chosen)
+
+    def variants(self, default: str) -> list[Prompt]:
+        """A single text or file for each language it has."""
+        return [self.spoken_in(language, default) for language in self.languages or [default]]
+
+
+def _chosen(source: str | dict[str, str] | None, language: str, default: str) -> str | None:
+    if not isinstance(source, dict):
+        return source
+    return source.get(language) or source.get(default) or next(iter(source.values()))
 
 
 class Step(Strict):

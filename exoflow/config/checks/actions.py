@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from exoflow.config.actions import BUILT_IN, Acting, MailStep, PageStep, SayValueStep, SetStep, names_in
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding, did_you_mean
+from exoflow.config.steps import GatherStep, SwitchStep
 
 
 def check(draft: Draft) -> Iterator[Finding]:
     for account in draft.accounts:
         # of all flows: a variable goes along when a call is transferred to another flow
         known = {name for _, _, step in account.steps() if isinstance(step, SetStep) for name in step.set.variables}
+        known |= {s.gather.variable for _, _, s in account.steps() if isinstance(s, GatherStep) and s.gather.variable}
+        known |= {name for flow in account.account.flows.values() for name in flow.parameters}
         # what a broken step sets is not known
         if not account.broken:
             yield from _variables(account, known)
@@ -26,6 +29,8 @@ def _variables(a: AccountDraft, known: set[str]) -> Iterator[Finding]:
             for variable in sorted(set(step.set.variables) & set(BUILT_IN)):
                 message = f"`{variable}` is a name that every call has; choose another one"
                 yield a.document.at("E204", message, *where, "set", "variables", variable, key=True)
+        if isinstance(step, SwitchStep) and (used := step.switch.variable) is not None and used not in known:
+            yield a.document.at("E311", _unknown(used, known), *where, "switch", "variable")
         if isinstance(step, SayValueStep) and (used := step.say_value.variable) is not None and used not in known:
             yield a.document.at("E311", _unknown(used, known), *where, "say_value", "variable")
         if isinstance(step, Acting):

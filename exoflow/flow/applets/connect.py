@@ -47,6 +47,9 @@ class Connect:
         if not plan.candidates:
             here.failed("G", "connect.nobody", "There is nobody to ring")
             return "unanswered"
+        if plan.record != "none" and here.consent is False:
+            here.note("H", recordings.DECLINED, "Not recorded: the caller refused it")
+            plan.record = "none"
         _prepare(here, step.connect, plan)
         if plan.record == "none":
             _ring_all(here, plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from exoflow.config.steps import Prompt, VoicemailStep
+from exoflow.config.steps import VoicemailStep
 from exoflow.errors import CallEnded, DeadlineExceeded
 from exoflow.flow import recording as recordings
 from exoflow.flow.here import QUICK_SECONDS, Here
@@ -20,9 +20,12 @@ class Voicemail:
     needs_caller = True
 
     def run(self, here: Here, step: VoicemailStep) -> str:
+        if here.consent is False:
+            here.note("H", recordings.DECLINED, "No message is taken: the caller refused to be recorded")
+            return "next"
         here.answer()
         voicemail = step.voicemail
-        here.play(Prompt(say=voicemail.say, play=voicemail.play))
+        here.play(voicemail)
         here.play_sound(BEEP, deadline=QUICK_SECONDS)
         here.execute("set", f"playback_terminators={END_KEY}")
         recording = recordings.new(here, "voicemail", 1, datetime.now(UTC))

@@ -1,0 +1,39 @@
+"""timing: is the business open?"""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from exoflow.config.hours import is_open
+from exoflow.config.steps import TimingStep
+from exoflow.flow.here import Here
+
+
+class Timing:
+    """Compares the time in the account's `time_zone` with `hours`, and the day with the account's `holidays` unless
+    `holidays: false`. The time is that of `Parts.clock`, this machine's unless a test sets another.
+
+    Branches: `open`; `closed`; `holiday` (`closed` unless set).
+    Caller gone: works as ever. Store gone: works as ever. CRM gone: works as ever.
+    Journey: timing.open, timing.closed, timing.holiday (evidence local: the time it went by; holiday: the day's name).
+    """
+
+    needs_caller = False
+
+    def run(self, here: Here, step: TimingStep) -> str:
+        local = here.parts.clock().astimezone(ZoneInfo(here.account.time_zone))
+        shown = f"{local:%A} {local:%H:%M}"
+        evidence: dict[str, Any] = {"local": local.isoformat(timespec="minutes")}
+        holiday = here.account.holidays.name_of(local.date()) if step.timing.holidays else None
+        if holiday is not None:
+            branch = "closed" if step.holiday is None else "holiday"
+            text = f"{local:%d %B} is a holiday ({holiday}): on to {step.branches()[branch]}"
+            here.note("C", "timing.holiday", text, holiday=holiday, **evidence)
+            return branch
+        branch = "open" if is_open(step.timing.spans(), local) else "closed"
+        here.note("C", f"timing.{branch}", f"{shown} is {branch}: on to {step.branches()[branch]}", **evidence)
+        return branch
+
+    def gone(self, here: Here, step: TimingStep) -> str:
+        return "closed"
