@@ -107,6 +107,8 @@ class _Job:
         except smtplib.SMTPRecipientsRefused as error:
             return "refused", f"{self._mail.smtp} refused {', '.join(error.recipients)}"
         except smtplib.SMTPResponseException as error:
+            if not 200 <= error.smtp_code < 600:  # smtplib's -1: no number where SMTP has one
+                return "protocol", f"{self._mail.smtp} does not speak SMTP: {_said(error)}"
             return "refused", f"{self._mail.smtp} answered {_said(error)}"
         except ssl.SSLError as error:
             return "tls", f"TLS with {self._mail.smtp} failed: {error.reason or error}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -78,7 +79,7 @@ class Hall:
         self.crm.start()
         self.states: dict[str, CallState] = {}
         self.entries: list[Entry] = []  # of all calls, as they are made
-        self._tap = _Tap()
+        self.tap = _Tap()
         self.switch: EmbeddedSwitch
         self.service: Service
         self._running: list[Callable[[], None]] = [self.crm.stop]
@@ -98,6 +99,7 @@ class Hall:
         lines: bool = True,
         channels: Mapping[str, int] | None = None,
         most_calls: int | None = None,
+        main: Mapping[str, Any] | None = None,
     ) -> Hall:
         """`lines=False`: the event socket is not there. `channels`: spans of the switch, if not those of the configuration."""
         trunks = trunks or {"PRI1": {"span": "PRI1", "std_code": "80", "outbound": {"cli": "8030752400"}}}
@@ -112,10 +114,10 @@ class Hall:
             most_calls=most_calls,
         )
         self.switch.start()
-        self.switch.bus.listeners.append(self._tap)  # type: ignore[arg-type]
+        self.switch.bus.listeners.append(self.tap)  # type: ignore[arg-type]
         self._running.append(self.switch.stop)
         event_socket = self.switch.event_socket_address if lines else ("127.0.0.1", 1)
-        self.write(steps, trunks, event_socket, switch or {}, account or {}, accounts)
+        self.write(steps, trunks, event_socket, switch or {}, account or {}, accounts, main)
         self.serve()
         return self
 
@@ -127,9 +129,10 @@ class Hall:
         switch: Mapping[str, Any],
         account: Mapping[str, Any],
         accounts: Mapping[str, Mapping[str, Any]] | None = None,
+        main: Mapping[str, Any] | None = None,
     ) -> None:
-        """The configuration's files. JSON is YAML."""
-        main = {
+        """The configuration's files. JSON is YAML. `main` are further sections of the main file."""
+        sections = {
             "switch": {
                 "listen": "127.0.0.1:0",
                 "event_socket": {"host": event_socket[0], "port": event_socket[1], "password": "exoflow"},
@@ -139,9 +142,10 @@ class Hall:
             "store": "sqlite:///exoflow.db",
             "prompts": {"engine": "text", "folder": str(self.folder / "prompts")},
             "trunks": trunks,
+            **(main or {}),
         }
         (self.folder / "accounts").mkdir(exist_ok=True)
-        (self.folder / "exoflow.yaml").write_text(json.dumps(main))
+        (self.folder / "exoflow.yaml").write_text(json.dumps(sections))
         for name, what in (accounts or {"acme": {}}).items():
             whole = self.account(steps) | account | what
             (self.folder / "accounts" / f"{name}.yaml").write_text(json.dumps(self._with_urls(whole)))
@@ -177,7 +181,7 @@ class Hall:
     def serve(self) -> None:
         """Starts exoflow, also once more after `stop_serving`."""
         if not (self.folder / "exoflow.db").exists():
-            shutil.copy(_new_store(), self.folder / "exoflow.db")  # the migrations have tests of their own
+            shutil.copy(new_store(), self.folder / "exoflow.db")  # the migrations have tests of their own
         self.service = Service(self.config)
         self.service.book.listeners.append(self._noted)
         self.service.start()
@@ -198,6 +202,10 @@ class Hall:
     def call(self, **options: Any) -> Phone:
         """A caller rings our number; options are those of EmbeddedSwitch.call."""
         return self.switch.call(options.pop("to", OURS), options.pop("from_number", CALLER), **options)
+
+    def lose_socket(self, phone: Phone) -> None:
+        """The call's socket breaks; the dialplan gives the call back at once."""
+        self.service._held[phone.uuid].sock.shutdown(socket.SHUT_RDWR)
 
     def ended(self, phone: Phone) -> CallState:
         """The call's record, closed and on disk."""
@@ -222,7 +230,7 @@ class Hall:
 
     def executed(self, application: str) -> list[str]:
         """The arguments with which this application ran, on any channel."""
-        return [argument for _, name, argument in self._tap.executed if name == application]
+        return [argument for _, name, argument in self.tap.executed if name == application]
 
     @staticmethod
     def codes(state: CallState | None) -> list[str]:
@@ -266,7 +274,7 @@ def menu(keys: Mapping[str, str], otherwise: str = "bye", **more: Any) -> dict[s
 
 
 @cache
-def _new_store() -> Path:
+def new_store() -> Path:
     """An empty store with its tables, made once."""
     path = Path(mkdtemp(prefix="exoflow-ring1-")) / "empty.db"
     open_store(f"sqlite:///{path}").close()
