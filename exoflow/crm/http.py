@@ -97,6 +97,7 @@ class CrmClient:
         if ca_file is not None:
             self._context.load_verify_locations(ca_file)
         self._adapters: dict[tuple[str, ...], _Adapter] = {}
+        self.in_flight = 0  # requests that wait for their answer: a rehearsal's clock must not overtake them
 
     def get(
         self,
@@ -145,6 +146,7 @@ class CrmClient:
         mask: Collection[str],
     ) -> Answer:
         begun, here = time.monotonic(), Trail()
+        self.in_flight += 1
         token, timer = connections.trail.set(here), gevent.Timeout(deadline)
         try:
             with timer:
@@ -164,6 +166,7 @@ class CrmClient:
             shown = CaseInsensitiveDict(response.headers)
             return Answer(here.status, shown, content, _ms(begun), mask_url(url, mask), excerpt(content, url, mask))
         finally:
+            self.in_flight -= 1
             connections.trail.reset(token)
         # raised out here, without a cause: the libraries' own errors carry the whole URL with its secrets
         raise CrmFailure(reason, mask_url(url, mask), _ms(begun), detail, here.status)

@@ -26,9 +26,12 @@ class Timer:
     def __init__(self, due: float, act: Callable[[], object]) -> None:
         self.due, self._act = due, act
         self.pending = True
+        self.waiting: gevent.Greenlet | None = None  # until then, if one does
 
     def cancel(self) -> None:
         self.pending = False
+        if self.waiting is not None and self.waiting is not gevent.getcurrent():
+            self.waiting.kill(block=False)
 
     def run(self) -> None:
         if self.pending:
@@ -69,7 +72,7 @@ class Clock:
     def later(self, seconds: float, act: Callable[..., object], *arguments: Any) -> Timer:
         """Does something after so many seconds, in a greenlet of its own."""
         timer = Timer(self.elapsed() + seconds, lambda: act(*arguments))
-        gevent.spawn_later(max(0.0, seconds / self.speed), timer.run)
+        timer.waiting = gevent.spawn_later(max(0.0, seconds / self.speed), timer.run)
         return timer
 
     def wait(self, event: Event, until: float | None = None) -> None:

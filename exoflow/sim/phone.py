@@ -82,6 +82,10 @@ class Phone:
         if self.session is not None:
             self.session.channel.hangup(cause)
 
+    def after(self, seconds: float, act: Callable[..., object], *arguments: object) -> Timer:
+        """Does something so many seconds of switch time from now: `phone.after(3, phone.press, "1")`."""
+        return self.switch.clock.later(seconds, act, *arguments)
+
     def wait(self, seconds: float | None = None) -> bool:
         """Until the call has ended, at most so many wall seconds. Has it?"""
         return bool(self._ended.wait(seconds))

@@ -64,6 +64,7 @@ class Session:
 
     def hung_up(self) -> None:
         self.cancel_scheduled()
+        self.mind_clock()
         for listener in list(self.listeners):
             listener.channel_down()
 
@@ -87,6 +88,7 @@ class Session:
         """CF_CONTROLLED is cleared, unless the listener ended before the session parked: nobody clears it then."""
         if listener in self.listeners:
             self.listeners.remove(listener)
+            self.mind_clock()
         connected = listener.connected_at
         # an execute that ran shows that the session had parked
         if connected is None or (time.monotonic() - connected < EARLY_CLOSE_SECONDS and not self.served):
@@ -113,6 +115,11 @@ class Session:
             timer.cancel()
         self.timers.clear()
         return len(pending)
+
+    def mind_clock(self) -> None:
+        """While the call is parked for an app that has nothing running on it, the app owes a command and the clock waits."""
+        owes = self.listeners and not self.channel.hung_up and self.running[-1:] == ["socket"]
+        (self.switch.clock.hold if owes else self.switch.clock.release)(self)
 
     # --- the thread ---
 
@@ -204,10 +211,12 @@ class Session:
         self.switch.bus.fire("CHANNEL_EXECUTE", channel, tail=tail + ids)
         self.break_flag = False
         self.running.append(application.name)
+        self.mind_clock()
         try:
             application.run(self, expanded or "")
         finally:
             self.running.pop()
+            self.mind_clock()
         response = ("Application-Response", channel.variables.get("current_application_response", "_none_"))
         self.switch.bus.fire("CHANNEL_EXECUTE_COMPLETE", channel, tail=[*tail, response, *ids])
 

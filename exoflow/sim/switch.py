@@ -22,7 +22,7 @@ from exoflow.sim.agents import AgentBook, AgentScript, Scripts
 from exoflow.sim.apps import basic, bridge, media, outbound, recording  # noqa: F401  (they register their applications)
 from exoflow.sim.bus import Bus
 from exoflow.sim.channel import Channel
-from exoflow.sim.clock import Clock
+from exoflow.sim.clock import Clock, VirtualClock
 from exoflow.sim.dialplan import CONTEXT, Dialplan, folder, read_globals
 from exoflow.sim.listener import Listener
 from exoflow.sim.phone import Notice, Phone
@@ -56,7 +56,10 @@ class Violation:
 
 
 class EmbeddedSwitch:
-    """`app` is one address or several, as the hosts of the `socket` application. `speed` runs people's time faster."""
+    """`app` is one address or several, as the hosts of the `socket` application.
+
+    `speed` runs people's time faster; None is the virtual clock, which jumps to what is due next (docs/embedded-switch.md).
+    """
 
     def __init__(
         self,
@@ -68,14 +71,14 @@ class EmbeddedSwitch:
         trunk: str | Mapping[str, int] = "PRI1",
         channels: int = 30,
         recordings: Path | None = None,
-        speed: float = 1.0,
+        speed: float | None = 1.0,
         agents: Scripts | None = None,
         default_agent: AgentScript | None = None,
         most_calls: int | None = None,
         guard_seconds: float = 5.0,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
-        self.clock = Clock(speed)
+        self.clock = VirtualClock() if speed is None else Clock(speed)
         self.bus = Bus(self.clock)
         self.password = password
         names = {trunk: channels} if isinstance(trunk, str) else trunk
@@ -126,6 +129,7 @@ class EmbeddedSwitch:
             listener.close()
         self._greenlets.join(timeout=0.5)
         self._greenlets.kill(timeout=1.0)
+        self.clock.stop()
 
     def __enter__(self) -> EmbeddedSwitch:
         self.start()
