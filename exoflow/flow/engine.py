@@ -40,6 +40,7 @@ def run(here: Here) -> None:
                 branch = applet.run(here, step)
         except CallEnded:
             _caller_left(here)
+            passed_over = passed_over or applet.needs_caller  # or not done to its end, which is the same to the caller
             branch = applet.gone(here, step)
         if branch is None:
             break
