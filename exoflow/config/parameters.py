@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -54,7 +55,10 @@ def as_run(account: Account) -> Account:
         values = None if template is None else complete(template, given)
         if template is None or values is None or (entry := entry_name(name, values)) in done:
             continue
-        steps = {step: _transfer(account, _filled(model, "", values)) for step, model in template.steps.items()}
+        # an address is made of values as it is of any other query
+        types = {parameter: template.parameters[parameter].type for parameter in values}
+        quoted = {word: value if types[word] == "url" else quote(str(value), safe="") for word, value in values.items()}
+        steps = {step: _transfer(account, _filled(model, "", values, quoted)) for step, model in template.steps.items()}
         done[entry] = template.model_copy(update={"steps": steps})
         done[entry].set_arguments(values)
         todo += [(s.transfer.flow, s.transfer.arguments) for s in steps.values() if isinstance(s, TransferStep)]
@@ -72,22 +76,24 @@ def _transfer(account: Account, step: Any) -> Any:
     return step.model_copy(update={"transfer": step.transfer.model_copy(update={"arguments": values})})
 
 
-def _filled(value: Any, key: str, values: Mapping[str, Argument]) -> Any:
-    """`value` with the parameters' values in the texts that may name them; itself where there is nothing to fill."""
+def _filled(value: Any, key: str, values: Mapping[str, Argument], quoted: Mapping[str, Argument]) -> Any:
+    """`value` with the parameters' values in the texts that may name them, `quoted` ones in an address; itself where there is
+    nothing to fill."""
     if not values:
         return value
     if isinstance(value, BaseModel):
         fields = ((name, getattr(value, name)) for name in type(value).model_fields)
-        changed = {name: new for name, old in fields if (new := _filled(old, name, values)) is not old}
+        changed = {name: new for name, old in fields if (new := _filled(old, name, values, quoted)) is not old}
         return value.model_copy(update=changed) if changed else value
     if isinstance(value, dict):
-        filled = {name: _filled(inner, key, values) for name, inner in value.items()}
+        filled = {name: _filled(inner, key, values, quoted) for name, inner in value.items()}
         return value if all(filled[name] is value[name] for name in value) else filled
     if isinstance(value, list):
-        listed = [_filled(inner, key, values) for inner in value]
+        listed = [_filled(inner, key, values, quoted) for inner in value]
         return value if all(a is b for a, b in zip(listed, value, strict=True)) else listed
     if isinstance(value, str) and key in KEYS and PLACEHOLDER.search(value):
-        return PLACEHOLDER.sub(lambda found: str(values.get(found[1], found[0])), value)
+        given = quoted if key == "url" else values
+        return PLACEHOLDER.sub(lambda found: str(given.get(found[1], found[0])), value)
     return value
 
 
