@@ -19,11 +19,11 @@ from exoflow.config.stepbase import Prompt, Secret, Step, Strict, Url
 MAX_VARIABLE_CHARS = 200  # of one value; a spoken or sent value is never longer
 MAX_VARIABLES = 20  # set in one step
 MAX_SMS_SECONDS = 15.0  # as a passthru: a caller may be waiting
-MAX_MAIL_SECONDS = 30.0
-MAX_PAGE_SECONDS = 15.0
+MAX_MAIL_SECONDS = 30.0  # a busy server greets late; a call's record waits for a mail beside it
+MAX_PAGE_SECONDS = 15.0  # the call's record waits for it
 MAX_TEXT = 2000  # characters of a message before it is filled
 MAX_FIELDS = 50  # of a form, and of each mapping within a JSON body
-MAX_JSON_DEPTH = 5
+MAX_JSON_DEPTH = 5  # of a body; providers' have two levels
 
 # what a template may name beside the account's own variables
 BUILT_IN = ("account", "call", "caller", "dialled", "digits", "flow", "step", "time")

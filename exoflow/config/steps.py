@@ -56,7 +56,7 @@ __all__ = [
 
 MAX_PASSTHRU_SECONDS = 15.0  # Exotel's own ceiling; a caller will not wait longer
 MAX_RING_SECONDS = 60  # dialect, facts/exotel-dialect.md 4.3
-MAX_TALK_SECONDS = 14_400
+MAX_TALK_SECONDS = 14_400  # four hours: a talk that is longer is a receiver laid aside
 
 
 PhoneKey = Literal["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#"]

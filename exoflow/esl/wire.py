@@ -23,7 +23,7 @@ from exoflow.esl.codec import Event, Frame, FrameReader
 
 log = logging.getLogger("exoflow.esl")
 
-RECEIVE_BYTES = 65536
+RECEIVE_BYTES = 65536  # of one read; a channel's data has some 10 kB
 REPLY_SECONDS = 5.0  # FreeSWITCH answers a command in under a millisecond; a box that needs seconds is in trouble
 WRITE_SECONDS = 5.0  # commands are small: a full socket buffer for so long means that nobody reads
 MAX_PENDING_REPLIES = 1000  # commands in flight; more means that nobody answers

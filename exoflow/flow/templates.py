@@ -65,7 +65,7 @@ def built_in(here: Here) -> dict[str, str]:
         "caller": facts.caller or "",
         "dialled": facts.dialled or "",
         "digits": here.call.state.digits,
-        "flow": here.flow_name,
+        "flow": here.flow_name.partition("(")[0],  # without the values of its parameters
         "step": here.step,
         "time": now.strftime("%Y-%m-%d %H:%M"),
     }

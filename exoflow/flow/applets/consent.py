@@ -9,11 +9,11 @@ from exoflow.flow.here import ANY_KEY, Here
 
 class Consent:
     """Asks before anything is recorded. The answer holds for the rest of the call: after a refusal a `connect` with `record`
-    talks without recording, and a `voicemail` is passed over. A second consent step does not ask again. Silence, or other keys
-    until the last attempt, are a refusal.
+    talks without recording, and a `voicemail` is passed over. A second consent step does not ask again. Silence, or other
+    keys until the last attempt, are a refusal.
 
     Branches: `agreed`; `refused`.
-    Caller gone: `refused`, for he has not agreed. Needs neither store nor CRM.
+    Caller gone: `refused`, for he has not agreed. Store gone: works as ever. CRM gone: works as ever.
     Journey: consent.agreed or consent.refused (evidence key); consent.unclear (one an attempt); consent.known (asked before);
     recording.declined (at a later step that would have recorded).
     """

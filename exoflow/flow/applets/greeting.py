@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exoflow.config.actions import ConsentStep
 from exoflow.config.model import Flow
 from exoflow.config.steps import GatherStep, GreetingStep, MenuStep
 from exoflow.flow.here import Here
@@ -39,6 +40,6 @@ def _leads_to_menu(flow: Flow, step: GreetingStep) -> bool:
     for _ in range(MAX_GREETINGS_IN_A_ROW):
         following = flow.steps[step.next]
         if not isinstance(following, GreetingStep):
-            return isinstance(following, (MenuStep, GatherStep))
+            return isinstance(following, (MenuStep, GatherStep, ConsentStep))
         step = following
     return False

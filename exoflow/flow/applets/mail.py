@@ -17,7 +17,7 @@ class Mail:
     server once, never repeated; the server's own queue does the rest.
 
     Branches: `next`; `failed`, if set, when the server is not there, too slow, or refuses.
-    Caller gone: runs all the same. Needs neither store nor CRM. Mail server gone: `failed`, or only the journey tells.
+    Caller gone: works as ever. Store gone: works as ever. CRM gone: works as ever; for a mail server that is gone see `failed`.
     Journey: mail.sending (evidence to, subject); then mail.sent (evidence ms), or mail.connect, mail.tls, mail.login,
     mail.refused, mail.protocol, mail.timeout with the cure; mail.no_server or mail.no_receiver (the configuration lacks it);
     mail.once (under way when the call's socket was lost).

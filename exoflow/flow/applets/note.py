@@ -11,7 +11,8 @@ class Note:
     """Writes a line into the call's journey. `{name}` stands for a variable, or for what every call has: account, call, caller,
     dialled, digits, flow, step, time.
 
-    Branches: `next`. Caller gone: runs all the same. Needs neither store nor CRM; the line waits in memory for the store.
+    Branches: `next`.
+    Caller gone: works as ever. Store gone: the line waits in memory for it. CRM gone: works as ever.
     Journey: note (evidence unset: names that had no value).
     """
 

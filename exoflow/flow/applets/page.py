@@ -21,7 +21,8 @@ class Page:
     account, number, caller, step, text, variables}}`, signed like a delivery (Standard Webhooks) with the secret of the
     account's `deliveries`. Sent once and not repeated: what must not be lost is in the delivery of the call's end.
 
-    Branches: `next`. Caller gone: runs all the same. Store gone: runs all the same. Receiver gone: only the journey tells.
+    Branches: `next`.
+    Caller gone: works as ever. Store gone: works as ever. CRM gone: only the journey tells of a receiver that is gone.
     Journey: page.sending; then page.sent (evidence url, status, ms, answer), or page.<status>, page.timeout, page.body,
     page.refused, page.dns, page.tls, page.address, page.reset, page.url, page.secret with the cure; page.once (under way when
     the call's socket was lost).

@@ -9,11 +9,12 @@ from exoflow.flow.here import Here
 
 class SayValue:
     """Says a value with blocks of sound (`twelve`, `lakh`, `rupees`, …) that `exoflow prompts build` has rendered, or that were
-    recorded and put in their place, joined with `before` and `after` into one sound. Nothing is rendered during a call. Numbers
-    and amounts are grouped as in India: crore, lakh, thousand. A time is said as it is written, offsets are not converted.
+    recorded and put in their place, joined with `before` and `after` into one sound. Nothing is rendered during a call.
+    Numbers and amounts are grouped as in India: crore, lakh, thousand. A time is said as it is written, offsets are not
+    converted.
 
     Branches: `next`; `failed` if there is no such value to say (`next` unless set).
-    Caller gone: `next`. Needs neither store nor CRM; a block whose file has gone is a short tone.
+    Caller gone: `next`. Store gone: works as ever. CRM gone: works as ever. A block whose file has gone is a short tone.
     Journey: say_value.said (evidence value, kind); say_value.unfit (nothing was said, and why); prompt.missing.
     """
 

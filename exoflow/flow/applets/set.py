@@ -9,13 +9,13 @@ from exoflow.flow.variables import SET, Unfit, Value, find
 
 class Set:
     """Gives names to values for the rest of the call: the last digits pressed, the caller's or the dialled number, the last
-    passthru's JSON answer by key, or constants. Only a value of the variable's type is taken, else its `default`. Values stay
-    in the app: the switch never sees them, so nothing in them is expanded or run. `say_value`, `switch` and the texts of
-    `note`, `sms`, `mail` and `page` use them. When a call comes back after its socket was lost, they are read again from its
-    journey.
+    passthru's JSON answer by key, or constants. Only a value of the variable's type is taken, else its `default`. Values
+    stay in the app: the switch never sees them, so nothing in them is expanded or run. `say_value`, `switch` and the texts
+    of `note`, `sms`, `mail` and `page` use them. When a call comes back after its socket was lost, they are read again from
+    its journey.
 
     Branches: `next`; `failed` if a variable got no value (`next` unless set).
-    Caller gone: runs all the same. Store gone: runs all the same. CRM gone: what comes `from: crm` has no value.
+    Caller gone: works as ever. Store gone: works as ever. CRM gone: what comes `from: crm` has no value.
     Journey: set.done (evidence values); set.missing (one for each variable without a value, and why).
     """
 

@@ -15,11 +15,12 @@ from exoflow.flow.templates import Texts
 class Sms:
     """Sends an SMS through a provider's HTTP address. `form` or `json` hold what the provider wants to have; every text in them
     is filled and then encoded as a whole, so that a value cannot end a field. Addresses go by the rules of a CRM's: private
-    ones only by `crm.allow_private`, no redirects. Without a `failed` branch nobody waits: it goes out beside the call, and the
-    call's record is closed after it. With one the flow waits, and an answered caller hears `hold`. Sent once, never repeated.
+    ones only by `crm.allow_private`, no redirects. Without a `failed` branch nobody waits: it goes out beside the call, and
+    the call's record is closed after it. With one the flow waits, and an answered caller hears `hold`. Sent once, never
+    repeated.
 
     Branches: `next`; `failed`, if set, when the provider is not there, too slow, or answers other than 2xx.
-    Caller gone: runs all the same. Store gone: runs all the same. Provider gone: `failed`, or only the journey tells.
+    Caller gone: works as ever. Store gone: works as ever. CRM gone: works as ever; for a provider that is gone see `failed`.
     Journey: sms.sending; then sms.sent (evidence url, status, ms, answer), or sms.<status>, sms.timeout, sms.body, sms.refused,
     sms.dns, sms.tls, sms.address, sms.reset, sms.url with the cure; sms.once (under way when the call's socket was lost).
     """

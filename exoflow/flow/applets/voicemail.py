@@ -17,6 +17,15 @@ RECORD_MARGIN = 15.0  # seconds beyond the message's limit before its end is giv
 
 
 class Voicemail:
+    """Plays its prompt and a tone, and records what the caller says: until he hangs up, presses `#`, is silent for
+    `silence_seconds` or has spoken `max_seconds`. Passed over if the caller refused to be recorded (`consent`).
+
+    Branches: `next`.
+    Caller gone: `next`; what he had said is kept. Store gone: works as ever. CRM gone: works as ever.
+    Journey: voicemail.taken, voicemail.endless (broken off); recording.good (evidence file, seconds), recording.declined, or
+    recording.<problem> (unwritable, not_started, no_file).
+    """
+
     needs_caller = True
 
     def run(self, here: Here, step: VoicemailStep) -> str:
