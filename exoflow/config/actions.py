@@ -31,7 +31,16 @@ PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _VARIABLE = r"^[a-z][a-z0-9_]{0,39}$"
 
 VariableName = Annotated[str, Field(pattern=_VARIABLE)]
-MailAddress = Annotated[str, Field(pattern=r"^[^@\s<>,;\"]+@[^@\s<>,;\"]+$", max_length=254)]
+
+
+def _mail_address(text: str) -> str:
+    if _MAIL_ADDRESS.fullmatch(text) is None:
+        raise PydanticCustomError("mail_address", "{given} is no e-mail address; write name@example.org", {"given": text})
+    return text
+
+
+_MAIL_ADDRESS = re.compile(r"[^@\s<>,;\"\x00-\x1f]{1,64}@[^@\s<>,;\"\x00-\x1f]{1,189}")
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
 _OWN_HEADERS = ("connection", "content-length", "host", "transfer-encoding")  # the client's, for it frames the request
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 PhoneKey = Annotated[str, Field(pattern=r"^[0-9*#]$")]

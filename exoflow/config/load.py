@@ -65,6 +65,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
     for check in CHECKS:
         findings += check(draft)
     findings += secrets.check()
+    findings = list(dict.fromkeys(findings))  # a flow that is run with several values has its mistakes several times
     order = {file: i for i, file in enumerate(files)}
     findings.sort(key=lambda f: (order[f.path], f.line, f.col, f.code))
     if any(f.level == "error" for f in findings) or shaped.model is None:

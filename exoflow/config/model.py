@@ -13,7 +13,7 @@ from exoflow.config.actions import VariableName
 from exoflow.config.hours import Holidays
 from exoflow.config.stepbase import Language, Secret
 from exoflow.config.steps import AgentNumber, AnyStep, Located, Name, OurNumber, Strict, Url
-from exoflow.config.turns import Argument, Arguments, entry_name
+from exoflow.config.turns import Argument, Arguments, GivenArgument, entry_name
 from exoflow.telephony.numbers import tail_matches, to_e164
 
 # what may stand in a dial string as a span's or gateway's name (telephony/dialstring.py)
@@ -132,7 +132,7 @@ class Parameter(Strict):
     """A value that each number, or each transfer, gives to a flow. As text alone, `team: group`, it is the type."""
 
     type: ParameterType = Field("text", description="what it is, and so where `{name}` may stand for it")
-    default: Argument | None = Field(None, description="taken where no value is given; without it one must be")
+    default: GivenArgument | None = Field(None, description="taken where no value is given; without it one must be")
 
     @model_validator(mode="before")
     @classmethod

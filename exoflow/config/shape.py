@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from exoflow.config.findings import Finding, did_you_mean
+from exoflow.config.stepbase import ALTERNATIVE
 from exoflow.config.steps import MODELS, STEPS, Step, tag_of
 from exoflow.config.yaml12 import Document
 
@@ -30,7 +31,14 @@ _FORMS = {
     "from": "an e-mail address",
     "span": "letters, digits, `.`, `_` and `-`, as in freetdm.conf",
     "gateway": "letters, digits, `.`, `_` and `-`, as in the SIP profile",
+    "variables": "small letters, digits and `_`, a letter first, at most 40",
+    "headers": "letters, digits and `-`, a letter first",
+    **dict.fromkeys(("agree", "refuse"), 'one key of a phone in quotes: "0" to "9", "*" or "#"'),
     "trunks": "letters, digits, `.`, `_` and `-`",
+    **dict.fromkeys(("say", "play", "language", "to", "voices"), "a language's code, e.g. en, hi or en-IN"),
+    **dict.fromkeys(("parameters", "with"), "small letters, digits and `_`, a letter first"),
+    "country": "two or three capital letters, e.g. IN",
+    "region": "as in the `holidays` library, e.g. KA",
 }
 _NAME_FORM = "letters, digits, `_`, and after the first of them also `.`, `-` and spaces; at most 64"
 _CUSTOM = {
@@ -40,6 +48,7 @@ _CUSTOM = {
     "environment": "E702",
     "template": "E204",
     "language": "E204",
+    "mail_address": "E204",
     "hours": "E204",
 }
 
@@ -80,7 +89,7 @@ def shape(model: type[M], document: Document, environ: Mapping[str, str] = os.en
 
 def _where(loc: Iterable[Any]) -> tuple[Where, bool]:
     """The path in the document, and whether the key itself is meant. pydantic puts a step's tag behind its name."""
-    parts = [part for part in loc if not (isinstance(part, str) and part.startswith("<"))]  # tags of ours
+    parts = [part for part in loc if not (isinstance(part, str) and part.startswith(ALTERNATIVE))]
     if len(parts) > 4 and parts[0] == "flows" and parts[2] == "steps":
         del parts[4]
     if parts and parts[-1] == "[key]":
@@ -119,7 +128,8 @@ def _translate(error: ErrorDetails, root: type[BaseModel], document: Document) -
         code, message, at = _applet(given)
         return document.at(code, message, *where, *at, key=True)
     if kind in _CUSTOM:
-        return document.at(_CUSTOM[kind], error["msg"], *where)
+        subject = f"`{name}` " if kind == "hours" else ""
+        return document.at(_CUSTOM[kind], subject + error["msg"], *where)
     if kind == "value_error":
         return document.at("E206", f"`{name}` {error['msg'].removeprefix('Value error, ')}", *where, key=True)
     if (wanted := _wanted(kind)) is not None:

@@ -24,6 +24,10 @@ from exoflow.config.findings import did_you_mean
 from exoflow.errors import UnsafeText
 from exoflow.telephony import causes, numbers
 
+# begins the tags that tell the alternatives of one key apart: pydantic puts them into a mistake's path, where `shape` takes
+# them out again. No key of a file has this character
+ALTERNATIVE = "\0"
+ONE, MANY = ALTERNATIVE + "one", ALTERNATIVE + "many"
 # names of steps, flows, groups, agents: letters and digits of any script. Nothing that could expand or split in a command
 Name = Annotated[str, Field(pattern=r"^[\w][\w .-]{0,63}$")]
 # as in BCP 47: en, hi, en-IN
@@ -97,18 +101,17 @@ class Strict(BaseModel):
 
 
 def _by_language(value: Any) -> str:
-    return "<languages>" if isinstance(value, dict) else "<one>"
+    return MANY if isinstance(value, dict) else ONE
 
 
-# the tags stand in no file: `shape` takes what has angle brackets out of a mistake's path
 _Text = Annotated[str, Field(min_length=1, max_length=2000)]
 _File = Annotated[str, Field(min_length=1), AfterValidator(_locate_text)]
 _Texts = Annotated[
-    Annotated[_Text, Tag("<one>")] | Annotated[dict[Language, _Text], Field(min_length=1), Tag("<languages>")],
+    Annotated[_Text, Tag(ONE)] | Annotated[dict[Language, _Text], Field(min_length=1), Tag(MANY)],
     Discriminator(_by_language),
 ]
 _Files = Annotated[
-    Annotated[_File, Tag("<one>")] | Annotated[dict[Language, _File], Field(min_length=1), Tag("<languages>")],
+    Annotated[_File, Tag(ONE)] | Annotated[dict[Language, _File], Field(min_length=1), Tag(MANY)],
     Discriminator(_by_language),
 ]
 

@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Stri
 
 from exoflow.config.actions import ConsentStep, MailStep, NoteStep, PageStep, SayValueStep, SetStep, SmsStep
 from exoflow.config.stepbase import (
+    MANY,
+    ONE,
     AgentNumber,
     Located,
     Name,
@@ -131,14 +133,14 @@ class Hangup(Strict):
 
 
 def _one_or_several(value: Any) -> str:
-    return "<several>" if isinstance(value, list) else "<one>"
+    return MANY if isinstance(value, list) else ONE
 
 
 class GreetingStep(Step):
     applet = "greeting"
     BRANCHES = ("next",)
     greeting: Annotated[
-        Annotated[Prompt, Tag("<one>")] | Annotated[list[Prompt], Field(min_length=1, max_length=20), Tag("<several>")],
+        Annotated[Prompt, Tag(ONE)] | Annotated[list[Prompt], Field(min_length=1, max_length=20), Tag(MANY)],
         Discriminator(_one_or_several),
     ] = Field(description="plays a prompt, or several in their order")
     next: str = Field(description="the step that follows")

@@ -14,27 +14,28 @@ from pydantic_core import PydanticCustomError
 
 from exoflow.config.actions import VariableName
 from exoflow.config.hours import DaySpans, day_spans
-from exoflow.config.stepbase import Language, Prompt, Step, Strict
+from exoflow.config.stepbase import ALTERNATIVE, Language, Prompt, Step, Strict
 from exoflow.telephony.numbers import to_e164
 
 MAX_DIGITS = 128  # of FreeSWITCH's buffer
-MAX_PAUSE_SECONDS = 300.0
+MAX_PAUSE_SECONDS = 300.0  # nobody stays on the line for longer
 MAX_CASES = 1000  # an account's PIN codes or customers; more belongs into the CRM
 WITHHELD = "withheld"
 
 
+TEXT, NUMBER = ALTERNATIVE + "text", ALTERNATIVE + "number"
+
+
 def _text_or_number(value: Any) -> str:
-    return "<number>" if isinstance(value, int) else "<text>"
+    return NUMBER if isinstance(value, int) else TEXT
 
 
 Argument = str | int
-Arguments = dict[
-    VariableName,
-    Annotated[
-        Annotated[str, Field(max_length=2000), Tag("<text>")] | Annotated[StrictInt, Tag("<number>")],
-        Discriminator(_text_or_number),
-    ],
+GivenArgument = Annotated[
+    Annotated[str, Field(max_length=2000), Tag(TEXT)] | Annotated[StrictInt, Tag(NUMBER)],
+    Discriminator(_text_or_number),
 ]
+Arguments = dict[VariableName, GivenArgument]
 
 
 def entry_name(flow: str, arguments: Mapping[str, Argument]) -> str:
