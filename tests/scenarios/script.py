@@ -20,6 +20,7 @@ Keys of a scenario:
                {released: CAUSE}; a name left out is a number that does not exist
     crm        what a path answers (200 unless told): a status, a text, {agents: […]}, {plain: […]},
                {status:, body:, delay:, type:}, or a list of these, one for each request
+    time       what time it is in the account's time zone, `2026-11-23 10:30`, for opening hours
     speaks     seconds for which the caller speaks when a message is recorded
     does       what the caller does, and what goes wrong, at a moment: `asked 2 + 0.5` is half a second into the second
                question. Moments: ringing, answered, asked, plays, records, rings, talks, with a count (1 unless told) and
@@ -40,6 +41,8 @@ from typing import Any
 
 import yaml
 
+from exoflow.config import yaml12
+
 HERE = Path(__file__).parent
 USUAL_SECONDS = 0.6  # between a moment and a deed: behind the prompt's first word, far from every limit
 KEYS = {
@@ -55,6 +58,7 @@ KEYS = {
     "agents",
     "crm",
     "speaks",
+    "time",
     "does",
     "expect",
 }
@@ -86,6 +90,7 @@ class Scenario:
     agents: dict[str, Any] = field(default_factory=dict)
     crm: dict[str, Any] = field(default_factory=dict)
     speaks: float = 2.0
+    time: str = ""
     deeds: list[Deed] = field(default_factory=list)
     expect: dict[str, Any] = field(default_factory=dict)
     written: dict[str, Any] = field(default_factory=dict)
@@ -110,7 +115,10 @@ def read_all(folder: Path = HERE) -> list[Scenario]:
 
 
 def read(path: Path) -> Iterator[Scenario]:
-    whole = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    document = yaml12.read(path)  # as configurations are read: `on` and `yes` are texts
+    if document.findings:
+        raise ValueError("; ".join(str(finding) for finding in document.findings))
+    whole = document.value
     for one in whole["scenarios"]:
         laid = overlay(whole.get("common", {}), one)
         for values in laid.pop("each", [{}]):

@@ -11,17 +11,21 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import gevent
 from gevent import socket
 from gevent.event import Event
+from gevent.local import local
 from gevent.pool import Pool
 
 from exoflow.calls.lookup import deliveries_of
 from exoflow.calls.model import CallState, Entry
 from exoflow.config.load import load
+from exoflow.esl.session import CallSession
 from exoflow.serve import Service
 from exoflow.sim.crm import DemoCrm, Reply
 from scenarios.caller import Caller, Line
@@ -117,6 +121,7 @@ class Stage(ABC):
             raise ValueError("\n".join(str(finding) for finding in found.errors))
         self.service = Service(found.config)
         self.service.book.listeners.append(self._noted)
+        self._set_clock()
         self.service.start()
         self.connect()
 
@@ -199,6 +204,22 @@ class Stage(ABC):
             kinds.append(f"came as {[(one.event['type'], one.signed) for one in came]}")
         asked = [one for one in self.crm.requests if one.path.startswith(f"{cast.prefix}/") and one.path != hook]
         return tell(state, cast.names, asked, cast.prefix, kinds)
+
+    def _set_clock(self) -> None:
+        """Opening hours go by the scenario's time: each call is answered with parts whose clock stands at it."""
+        reception, parts = self.service._reception, self.service._parts
+        answer = reception.answer
+        now = local()
+        reception._parts = lambda: replace(parts, clock=lambda at=now.time: at) if now.time else parts
+
+        def answered(session: CallSession) -> None:
+            cast = self._by_did.get(f"+91{session.channel.variable('exo_did')}")
+            written = cast.scenario.time if cast is not None else ""
+            zone = ZoneInfo(cast.scenario.account.get("time_zone", "Asia/Kolkata")) if cast is not None else UTC
+            now.time = datetime.fromisoformat(written).replace(tzinfo=zone) if written else None
+            answer(session)
+
+        reception.answer = answered  # type: ignore[method-assign]
 
     # --- files ---
 
