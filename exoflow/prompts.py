@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from exoflow.config.model import Config, Prompts
 from exoflow.config.promptpath import prompt_path
+from exoflow.config.stepbase import Block
 from exoflow.config.steps import Prompt, Step
 from exoflow.errors import PromptError
 
@@ -120,7 +121,8 @@ class PromptBook:
             with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
                 raw, made, note = (Path(folder) / name for name in ("raw.wav", "made.wav", "made.txt"))
                 _speak(self._prompts, wanted.prompt, raw, wanted.where)
-                _write_wav(made, _telephone_sound(raw, wanted.where))
+                samples = _telephone_sound(raw, wanted.where)
+                _write_wav(made, _without_silence(samples) if isinstance(wanted.prompt, Block) else samples)
                 note.write_text(text, encoding="utf-8")
                 os.replace(note, target.with_suffix(".txt"))
                 os.replace(made, target)  # last: whoever sees the WAV finds its text
@@ -229,6 +231,16 @@ def _telephone_sound(wav: Path, where: str) -> array[int]:
     if channels > 1:
         samples = array("h", (sum(samples[i : i + channels]) // channels for i in range(0, len(samples), channels)))
     return samples if rate == RATE else _resampled(samples, rate)
+
+
+SILENCE_LEVEL = 200  # of 32,768: below it a line is silent
+EDGE_SAMPLES = 240  # 30 ms are left at each end: words in a row are then 60 ms apart, as spoken; espeak-ng leaves 300
+
+
+def _without_silence(samples: array[int]) -> array[int]:
+    """A word without the silence before and after it; silence alone stays as it is."""
+    loud = [i for i, sample in enumerate(samples) if abs(sample) > SILENCE_LEVEL]
+    return samples[max(0, loud[0] - EDGE_SAMPLES) : loud[-1] + EDGE_SAMPLES] if loud else samples
 
 
 _ZERO_CROSSINGS = 16  # of the sinc on each side: the band above 4 kHz is gone by 50 dB, a prompt takes 0.1 s

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from exoflow.config.findings import did_you_mean
 from exoflow.config.spoken import LANGUAGES, Kind
-from exoflow.config.stepbase import Prompt, Secret, Step, Strict, Url
+from exoflow.config.stepbase import Block, Prompt, Secret, Step, Strict, Url
 
 MAX_VARIABLE_CHARS = 200  # of one value; a spoken or sent value is never longer
 MAX_VARIABLES = 20  # set in one step
@@ -210,7 +210,7 @@ class SayValueStep(Step):
 
 def blocks(words: Iterable[str], language: str) -> list[Prompt]:
     """Words as blocks of sound."""
-    return [Prompt(say=word, language=language) for word in words]
+    return [Block(say=word, language=language) for word in words]
 
 
 # --- consent ------------------------------------------------------------------------------------

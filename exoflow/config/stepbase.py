@@ -156,6 +156,16 @@ def _chosen(source: str | dict[str, str] | None, language: str, default: str) ->
     return source.get(language) or source.get(default) or next(iter(source.values()))
 
 
+class Block(Prompt):
+    """A word of a value, in one language: said with others in one sound, so it is rendered without silence around it."""
+
+    def spoken_in(self, language: str, default: str) -> Prompt:
+        return self
+
+    def variants(self, default: str) -> list[Prompt]:
+        return [self]
+
+
 class Step(Strict):
     """Base of all steps. `applet` is the key that names it, `BRANCHES` are its keys that lead to other steps."""
 
