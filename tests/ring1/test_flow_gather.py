@@ -138,21 +138,21 @@ def test_greetings_before_it_can_be_typed_over(hall: Start) -> None:
 
 def test_an_end_key_that_was_not_needed_is_no_wrong_key_for_the_menu_behind(hall: Start) -> None:
     h = hall({"ask": ask("choose", digits=4), "choose": menu({"1": "yes"}, "no", attempts=1), **ENDS})
-    _, state = h.run(keys=["1234#", "", "1"])
+    _, state = h.run(keys=["1234", "#", "1"])
     assert "#" in entry(state, "digits.late_end").text
     assert visited(state) == ["ask", "choose", "yes", "bye"]
 
 
 def test_an_end_key_that_was_not_needed_is_no_answer_to_the_next_question(hall: Start) -> None:
     h = hall({"ask": ask("again", digits=2), "again": ask(digits=2, attempts=1), **ENDS})
-    _, state = h.run(keys=["12#", "", "34"])
+    _, state = h.run(keys=["12", "#", "34"])
     assert codes(state).count("digits.late_end") == 1
     assert state.digits == "34"
 
 
 def test_the_hash_of_a_menu_behind_it_is_the_menus(hall: Start) -> None:
     h = hall({"ask": ask("choose", digits=4), "choose": menu({"#": "yes"}, "no", attempts=1), **ENDS})
-    _, state = h.run(keys=["1234#"])
+    _, state = h.run(keys=["1234", "#"])
     assert "digits.late_end" not in codes(state)
     assert visited(state) == ["ask", "choose", "yes", "bye"]
 
