@@ -104,6 +104,19 @@ def test_an_old_value_is_not_kept_in_place_of_a_missing_one(hall: Start) -> None
     assert entry(state, "note").evidence == {"unset": ["it"]}
 
 
+def test_a_value_before_a_menu_is_typed_over(hall: Start) -> None:
+    tell = {"say_value": {"value": 1234, "as": "number", "before": {"say": "Ticket"}}, "next": "glad"}
+    h = hall({"tell": tell, "glad": say("Thank you.", "ask"), "ask": menu({"2": "bye"}), "bye": BYE}, speed=5)
+    phone = h.call()
+    assert phone.wait_until(lambda p: len(p.heard) == 3, 5)
+    phone.press("2")
+    state = h.ended(phone)
+    assert phone.texts == ["Ticket", "one", "thousand"]
+    assert state.digits == "2"
+    assert entry(state, "say_value.joined").evidence == {"value": 1234, "kind": "number"}
+    assert h.executed("playback") == []
+
+
 def test_a_caller_who_leaves_while_a_value_is_said(hall: Start) -> None:
     tell = {"say_value": {"value": "1" * 32, "as": "digits"}, "next": "line"}
     h = hall({"tell": tell, "line": {"note": {"text": "{caller} left"}, "next": "bye"}, "bye": BYE}, speed=5)

@@ -133,3 +133,12 @@ def test_templates_that_are_taken(text):
 def test_sms_settings_that_are_refused(broken):
     with pytest.raises(ValidationError):
         Sms.model_validate({"url": "https://sms.example/", **broken})
+
+
+def test_a_header_may_come_from_the_environment_and_is_never_shown():
+    settings = {"url": "https://sms.example/", "form": {"a": "b"}, "headers": {"X-Key": "${SMS_KEY}"}}
+    sms = Sms.model_validate(settings, context={"environ": {"SMS_KEY": "s3cret"}})
+    assert sms.headers["X-Key"].get_secret_value() == "s3cret"
+    assert "s3cret" not in repr(sms)
+    with pytest.raises(ValidationError):
+        Sms.model_validate(settings, context={"environ": {}})

@@ -23,7 +23,7 @@ class Greeting:
     needs_caller = True
 
     def run(self, here: Here, step: GreetingStep) -> str:
-        if _leads_to_menu(here.flow, step):
+        if leads_to_choice(here.flow, step.next):
             here.pending += step.prompts
             here.note("C", "greeting.joined", "Played together with the menu, so that the caller may type over it")
             return "next"
@@ -36,10 +36,11 @@ class Greeting:
         return "next"
 
 
-def _leads_to_menu(flow: Flow, step: GreetingStep) -> bool:
+def leads_to_choice(flow: Flow, step_name: str) -> bool:
+    """Is this step one that takes keys, or are there only greetings before one?"""
     for _ in range(MAX_GREETINGS_IN_A_ROW):
-        following = flow.steps[step.next]
-        if not isinstance(following, GreetingStep):
-            return isinstance(following, (MenuStep, GatherStep, ConsentStep))
-        step = following
+        step = flow.steps[step_name]
+        if not isinstance(step, GreetingStep):
+            return isinstance(step, (MenuStep, GatherStep, ConsentStep))
+        step_name = step.next
     return False

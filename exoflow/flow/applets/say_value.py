@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from exoflow.config.actions import SayValueStep, blocks
 from exoflow.config.spoken import LANGUAGES, Unsayable, spoken_language
+from exoflow.flow.applets.greeting import leads_to_choice
 from exoflow.flow.here import Here
 
 
@@ -15,7 +18,8 @@ class SayValue:
 
     Branches: `next`; `failed` if there is no such value to say (`next` unless set).
     Caller gone: `next`. Store gone: works as ever. CRM gone: works as ever. A block whose file has gone is a short tone.
-    Journey: say_value.said (evidence value, kind); say_value.unfit (nothing was said, and why); prompt.missing.
+    Journey: say_value.said, or say_value.joined (said by the menu or gather behind it; evidence value, kind); say_value.unfit
+    (nothing was said, and why); prompt.missing.
     """
 
     needs_caller = True
@@ -31,10 +35,17 @@ class SayValue:
         except Unsayable as problem:
             here.note("C", "say_value.unfit", f"Nothing said: {problem}", kind=settings.kind)
             return "failed" if step.failed is not None else "next"
+        before, after = settings.before, settings.after
+        prompts = [*([before] if before else []), *blocks(words, language), *([after] if after else [])]
+        evidence: dict[str, Any] = {"value": value, "kind": settings.kind}
+        if leads_to_choice(here.flow, step.next):
+            here.pending += prompts
+            text = f"{value} is said as {settings.kind} together with the menu, so that the caller may type over it"
+            here.note("C", "say_value.joined", text, **evidence)
+            return "next"
         here.answer()
-        around = ([] if settings.before is None else [settings.before], [] if settings.after is None else [settings.after])
-        here.play(*around[0], *blocks(words, language), *around[1])
-        here.note("C", "say_value.said", f"Said {value} as {settings.kind}", value=value, kind=settings.kind)
+        here.play(*prompts)
+        here.note("C", "say_value.said", f"Said {value} as {settings.kind}", **evidence)
         return "next"
 
     def gone(self, here: Here, step: SayValueStep) -> str:
