@@ -46,6 +46,10 @@ class Clock:
     on the wall clock, for the app is not faster than it is: `judging` converts such seconds.
     """
 
+    # wall seconds that a key waits in a parked call before it is eaten, where FreeSWITCH has none: people's keys come so much
+    # faster, and the app's next question does not
+    key_grace = 0.02
+
     def __init__(self, speed: float = 1.0) -> None:
         if speed <= 0:
             raise ValueError("speed must be above 0")
@@ -113,6 +117,8 @@ class VirtualClock(Clock):
     this process was idle in two cycles: no unread bytes, no greenlet ready to run. Until then time goes on at the wall's pace,
     so whatever waits for a real answer is never overtaken, and what never comes ends by its timeout.
     """
+
+    key_grace = 0.0
 
     def __init__(self) -> None:
         super().__init__(1.0)

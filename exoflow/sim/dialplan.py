@@ -84,6 +84,20 @@ class Extension:
     conditions: tuple[Condition, ...] = field(repr=False)
 
 
+@dataclass
+class Route:
+    """What a hunt found: the actions to run, under the name of the first extension that had one.
+
+    `at` is the action that runs or ran last, `children` what execute_extension ran meanwhile.
+    """
+
+    name: str
+    number: str
+    actions: list[Action] = field(default_factory=list)
+    at: int = -1
+    children: list[Route] = field(default_factory=list)
+
+
 class Dialplan:
     """One context's extensions. Raises DialplanError when its files cannot be read."""
 
@@ -91,17 +105,18 @@ class Dialplan:
         self.path = path
         self.contexts = _contexts(path)
 
-    def hunt(self, session: Session, destination: str, context: str) -> list[Action] | None:
+    def hunt(self, session: Session, destination: str, context: str) -> Route | None:
         """The actions for a destination, the inline ones done; None when no extension had any."""
-        found: list[Action] = []
-        matched = False
+        route: Route | None = None
         for extension in self.contexts.get(context, ()):
-            before = len(found)
-            proceed, acted = self._extension(session, extension.conditions, destination, found)
-            matched = matched or acted or len(found) > before
+            actions: list[Action] = []
+            proceed, acted = self._extension(session, extension.conditions, destination, actions)
+            if acted:
+                route = route or Route(extension.name, destination)
+                route.actions.extend(actions)
             if proceed and not extension.goes_on:
                 break
-        return found if matched else None
+        return route
 
     def _extension(
         self, session: Session, conditions: tuple[Condition, ...], destination: str, found: list[Action]

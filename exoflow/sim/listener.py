@@ -116,7 +116,11 @@ class Listener:
             self._read_all()
         finally:
             self.running = False
-            self._ended()
+            if self.switch.killed:
+                writer.kill(block=False)
+                self._out.clear()
+            else:
+                self._ended()
             self._last_sent = True
             self._out_ready.set()
             writer.join(timeout=1.0)  # the notice on its way; a peer that does not read loses it

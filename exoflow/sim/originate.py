@@ -106,7 +106,7 @@ class BLeg:
             return
         self.channel = self._channel(trunk, slot, digits, shape, uuid)
         self.attempt.uuid = self.channel.uuid
-        self._life = gevent.spawn(self._live, self.channel)
+        self._life = self.switch.spawn(self._live, self.channel)
 
     def _channel(self, trunk: Trunk, slot: int, digits: str, shape: Callable[[int], str], uuid: str) -> Channel:
         if uuid and uuid in self.switch.channels:

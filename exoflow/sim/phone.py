@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from exoflow.sim.trunk import Trunk
 
 THINKING_SECONDS = 1.0  # of switch time between a question's first word and the key
+KEY_SECONDS = 0.25  # of switch time from one key of an answer to the next: nobody types faster
 SILENT = "-"  # in `keys`: let this question pass without a key
 
 # what the owner of the phone notices, as (kind, text): ringing, answered, hears, asked, key, agent, talking, ended
@@ -131,7 +132,13 @@ class Phone:
         if self._answers:
             answer = self._next_answer(most)
             if answer != SILENT:
-                self._thinking = self.switch.clock.later(THINKING_SECONDS, self.press, answer)
+                self._thinking = self.switch.clock.later(THINKING_SECONDS, self._type, answer)
+
+    def _type(self, keys: str) -> None:
+        """Key by key; who has begun types on, also when the question has had enough."""
+        self.press(keys[0])
+        if keys[1:]:
+            self.switch.clock.later(KEY_SECONDS, self._type, keys[1:])
 
     def was_asked(self) -> None:
         self.asked.clear()
@@ -165,8 +172,13 @@ class Phone:
             self.cause = self.session.channel.cause
         self._finish()
 
+    def cut_off(self, cause: str) -> None:
+        """The switch died: the exchange clears the call."""
+        if self.ended_at is None:
+            self.turned_away(cause)
+
     def turned_away(self, cause: str) -> None:
-        """The exchange had no free channel: our switch never saw this call."""
+        """The exchange had no free channel, so that our switch never saw this call, or has lost it."""
         self.ended_at, self.cause = self.switch.clock.elapsed(), cause
         self._finish()
 

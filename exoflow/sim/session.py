@@ -10,13 +10,13 @@ import time
 import uuid as uuids
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from exoflow.sim.apps import APPLICATIONS, Application
 from exoflow.sim.causes import cause_name
 from exoflow.sim.channel import Channel
 from exoflow.sim.clock import Timer
-from exoflow.sim.dialplan import Action
+from exoflow.sim.dialplan import Route
 from exoflow.sim.expand import expand
 from exoflow.sim.frames import Command, is_true
 from exoflow.sim.listener import Listener
@@ -28,12 +28,23 @@ if TYPE_CHECKING:
 # a listener that ends this soon after `connect` ends before the session has parked: the park then never ends
 # (facts: 50 of 60 at once, 0 of 60 after 50 ms); wall seconds
 EARLY_CLOSE_SECONDS = 0.02
+FRAME_SECONDS = 0.02  # of audio: a parked call eats one key that waits with each (switch_ivr.c:1149)
+KEY_DURATION = "2000"  # default_dtmf_duration, in samples
 MAX_FORWARDS = 70  # each transfer takes one, and a call without any is hung up (switch_ivr.c:2172)
 LOOP_SECONDS = 0.5  # `loops` ends after an application that took less (switch_ivr.c:652)
 MAX_STACK = 16  # of execute_extension in execute_extension (SWITCH_MAX_STACKS)
 
 # why a wait ended: its time was up, the channel is down, uuid_break, a transfer or reset, or what was waited for came
 Ending = Literal["time", "hangup", "break", "away", "came"]
+
+
+class Past(NamedTuple):
+    """Where the call was before a transfer."""
+
+    destination: str
+    rdnis: str
+    times: dict[str, int]
+    route: Route | None
 
 
 class Session:
@@ -53,6 +64,10 @@ class Session:
         self.listeners: list[Listener] = []
         self.served = False  # did anything of the app run since the last `socket`?
         self.timers: list[Timer] = []
+        self.ran: list[tuple[str, str | None, int]] = []  # application, argument, microseconds: the CDR's log
+        self.typed = ""  # all keys that anything took
+        self.route: Route | None = None
+        self.past: list[Past] = []
         self.recordings: dict[str, TalkRecording] = {}
 
     # --- from elsewhere ---
@@ -79,6 +94,14 @@ class Session:
     def press(self, key: str) -> None:
         self.digits.append(key)
         self.channel.wake.set()
+
+    def take_key(self) -> str:
+        """The oldest key that waits, with the event that tells of it (switch_channel_dequeue_dtmf)."""
+        key = self.digits.popleft()
+        self.typed += key
+        tail = [("DTMF-Digit", key), ("DTMF-Duration", KEY_DURATION), ("DTMF-Source", "INBAND_AUDIO")]
+        self.switch.bus.fire("DTMF", self.channel, tail=tail)
+        return key
 
     def transfer(self, destination: str, context: str = "") -> None:
         self.transfer_to = destination, context or self.channel.context
@@ -139,21 +162,23 @@ class Session:
             self.switch.bus.fire("CHANNEL_CREATE", channel)
             while not channel.hung_up:
                 channel.state = "CS_ROUTING"
-                actions = self.switch.dialplan.hunt(self, channel.destination, channel.context)
-                if actions is None:
+                self.route = self.switch.dialplan.hunt(self, channel.destination, channel.context)
+                if self.route is None:
                     channel.hangup("NO_ROUTE_DESTINATION")
                     break
                 channel.state = "CS_EXECUTE"
-                self.run_actions(actions)
+                self._follow(self.route)
                 if not self._transferred():
                     channel.hangup("NORMAL_CLEARING")  # past the last action (switch_core_state_machine.c:381)
         finally:
-            channel.hangup("NORMAL_TEMPORARY_FAILURE")  # only when the switch itself stops
-            channel.report()
-            self.phone.has_ended()
+            if not self.switch.killed:
+                channel.hangup("NORMAL_TEMPORARY_FAILURE")  # only when the switch itself stops
+                channel.report()
+                self.phone.has_ended()
 
-    def run_actions(self, actions: list[Action]) -> None:
-        for action in actions:
+    def _follow(self, route: Route) -> None:
+        for action in route.actions:
+            route.at += 1
             if not self.ready() or not self.execute(action.application, action.data):
                 break
 
@@ -162,7 +187,11 @@ class Session:
         if self.running.count("execute_extension") > MAX_STACK:
             self.switch.log("too many stacked extensions")
             return
-        self.run_actions(self.switch.dialplan.hunt(self, destination, context or self.channel.context) or [])
+        inner = self.switch.dialplan.hunt(self, destination, context or self.channel.context)
+        if inner is not None:
+            if self.route is not None:
+                self.route.children.append(inner)
+            self._follow(inner)
 
     def _transferred(self) -> bool:
         """Takes the pending transfer, if there is one."""
@@ -175,6 +204,7 @@ class Session:
             channel.hangup("EXCHANGE_ROUTING_ERROR")
             return False
         channel.set("max_forwards", str(forwards))
+        self.past.append(Past(channel.destination, channel.rdnis, dict(channel.times), self.route))
         channel.transferred(*wanted)
         self.digits.clear()  # a transfer drops the keys that wait to be read
         return True
@@ -208,6 +238,7 @@ class Session:
         if expanded:
             tail.append(("Application-Data", expanded))
         ids = [("Application-UUID", token)] + ([("Application-UUID-Name", token_name)] if token_name else [])
+        self.ran.append((application.name, expanded or None, self.switch.clock.micros()))
         self.switch.bus.fire("CHANNEL_EXECUTE", channel, tail=tail + ids)
         self.break_flag = False
         self.running.append(application.name)
@@ -295,7 +326,7 @@ class Session:
             clock.wait(wake, until)
 
     def park(self) -> None:
-        """Runs what the app sends until it lets go. Keys pressed meanwhile are eaten (switch_ivr.c:1151-1159)."""
+        """Runs what the app sends until it lets go. Keys that wait are eaten, one with each frame (switch_ivr.c:1149)."""
         channel = self.channel
         if self.controlled:
             self.switch.log("Cannot park channels that are under control already.")
@@ -304,7 +335,12 @@ class Session:
         self.controlled = True
         self.switch.bus.fire("CHANNEL_PARK", channel)
         while self.controlled and self.ready():
-            self.wait(None, lambda: not self.controlled)
+            self.wait(None, lambda: not self.controlled or bool(self.digits))
+            self.wait(self.switch.clock.key_grace, lambda: not self.controlled, judges=True)
+            if self.controlled and self.digits and self.ready():
+                self.take_key()
+                # judged: an app that sends its next question meanwhile gets the keys that are left
+                self.wait(FRAME_SECONDS, lambda: not self.controlled, judges=True)
         self.switch.bus.fire("CHANNEL_UNPARK", channel)
 
 

@@ -20,6 +20,7 @@ from gevent.server import StreamServer
 
 from exoflow.sim.agents import AgentBook, AgentScript, Scripts
 from exoflow.sim.apps import basic, bridge, media, outbound, recording  # noqa: F401  (they register their applications)
+from exoflow.sim.apps.recording import cut_recordings
 from exoflow.sim.bus import Bus
 from exoflow.sim.channel import Channel
 from exoflow.sim.clock import Clock, VirtualClock
@@ -59,6 +60,7 @@ class EmbeddedSwitch:
     """`app` is one address or several, as the hosts of the `socket` application.
 
     `speed` runs people's time faster; None is the virtual clock, which jumps to what is due next (docs/embedded-switch.md).
+    `cdr`: the folder for json_cdr files, none without.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class EmbeddedSwitch:
         trunk: str | Mapping[str, int] = "PRI1",
         channels: int = 30,
         recordings: Path | None = None,
+        cdr: Path | None = None,
         speed: float | None = 1.0,
         agents: Scripts | None = None,
         default_agent: AgentScript | None = None,
@@ -93,8 +96,11 @@ class EmbeddedSwitch:
             "exoflow_other_hosts": _hosts(other_apps) if other_apps else "",
             "exoflow_guard_seconds": f"{guard_seconds:g}",
             "exoflow_try_later": "",
+            "exoflow_cdr_dir": str(cdr or ""),
             **{f"exoflow_max_in_{name}": str(count if most_calls is None else most_calls) for name, count in names.items()},
         }
+        self.cdr = cdr
+        self.killed = False
         self.channels: dict[str, Channel] = {}
         self.limits: dict[str, int] = {}
         self.violations: list[Violation] = []
@@ -130,6 +136,24 @@ class EmbeddedSwitch:
         self._greenlets.join(timeout=0.5)
         self._greenlets.kill(timeout=1.0)
         self.clock.stop()
+
+    def kill(self) -> None:
+        """As `kill -9` does: sockets end without a notice, there is no event and no CDR, and recordings are cut short.
+
+        The exchange clears the calls. Another EmbeddedSwitch can take this one's place, at its event socket's address too.
+        """
+        self.killed = True
+        if self._server is not None:
+            self._server.stop(timeout=0)
+            self._beats.kill()
+        self._greenlets.kill(timeout=1.0)
+        self.clock.stop()
+        self.bus.listeners.clear()
+        for channel in self.channels.values():
+            if channel.session is not None:
+                cut_recordings(channel.session)
+                channel.session.phone.cut_off("NETWORK_OUT_OF_ORDER")
+        self.channels.clear()
 
     def __enter__(self) -> EmbeddedSwitch:
         self.start()

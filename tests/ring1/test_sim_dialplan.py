@@ -36,7 +36,7 @@ def plan(tmp_path: Path, extensions: str) -> Dialplan:
 
 def actions(dialplan: Dialplan, session: Session, destination: str = "8030752400") -> list[tuple[str, str]] | None:
     found = dialplan.hunt(session, destination, "from-pri")
-    return None if found is None else [(action.application, action.data) for action in found]
+    return None if found is None else [(action.application, action.data) for action in found.actions]
 
 
 def test_the_projects_own_files_are_what_it_reads() -> None:

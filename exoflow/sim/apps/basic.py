@@ -144,8 +144,9 @@ def limit(session: Session, argument: str) -> None:
         counts[key] = counts.get(key, 0) + 1
         channel.set("limit_key", key)
         channel.before_report.append(lambda: _release(counts, key))
-    for name, value in (("limit_usage", counts[key]), (f"limit_usage_{key}", counts[key])):
+    for name, value in (("limit_usage", counts[key]), ("limit_rate", 0)):
         channel.set(name, str(value))
+        channel.set(f"{name}_{key}", str(value))
     if 0 <= most < counts[key]:
         channel.hangup(cause_name(words[4].lstrip("!") if len(words) > 4 else "USER_BUSY"))
 

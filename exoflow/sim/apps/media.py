@@ -38,7 +38,7 @@ def play(session: Session, argument: str, *, stop_keys: str | None = None, keep_
                 return bool(session.digits)
             if stop_keys is not None:
                 while session.digits:
-                    stopped = session.digits.popleft() in stop_keys or stopped
+                    stopped = session.take_key() in stop_keys or stopped
             return stopped
 
         ending = session.wait(None if sound.seconds == float("inf") else sound.seconds, key_pressed)
@@ -148,7 +148,7 @@ def _read(session: Session, question: _Question) -> tuple[str, bool, str]:
             session.phone.was_asked()
             return "", False, ""
         if result == "key":
-            digits = session.digits.popleft()
+            digits = session.take_key()
             if digits in question.terminators and question.most > 1:
                 digits, terminator = "", digits
     status = "success"
@@ -178,7 +178,7 @@ def _collect(session: Session, question: _Question, digits: str) -> tuple[str, s
             continue
         if ending != "came":
             return digits, "", "failure"
-        key = session.digits.popleft()
+        key = session.take_key()
         if key in question.terminators:
             return digits, key, "success"
         digits += key
