@@ -92,6 +92,8 @@ def _filled(value: Any, key: str, values: Mapping[str, Argument], quoted: Mappin
         listed = [_filled(inner, key, values, quoted) for inner in value]
         return value if all(a is b for a, b in zip(listed, value, strict=True)) else listed
     if isinstance(value, str) and key in KEYS and PLACEHOLDER.search(value):
+        if key == "arguments" and (whole := PLACEHOLDER.fullmatch(value)) is not None:
+            return values.get(whole[1], value)  # a number stays one
         given = quoted if key == "url" else values
         return PLACEHOLDER.sub(lambda found: str(given.get(found[1], found[0])), value)
     return value

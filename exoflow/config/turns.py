@@ -5,6 +5,7 @@ Times are in seconds.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from exoflow.telephony.numbers import to_e164
 MAX_DIGITS = 128  # of FreeSWITCH's buffer
 MAX_PAUSE_SECONDS = 300.0  # nobody stays on the line for longer
 MAX_CASES = 1000  # an account's PIN codes or customers; more belongs into the CRM
+MAX_ENTRY_CHARS = 100  # of the values in the name of a flow with values
 WITHHELD = "withheld"
 
 
@@ -41,6 +43,8 @@ Arguments = dict[VariableName, GivenArgument]
 def entry_name(flow: str, arguments: Mapping[str, Argument]) -> str:
     """Under what name a flow with values for its parameters is kept; one without them has its own."""
     shown = ", ".join(f"{name}={value}" for name, value in sorted(arguments.items()))
+    if len(shown) > MAX_ENTRY_CHARS:  # the journey, which leads a call back to its flow, has room for some 500
+        shown = f"{shown[:MAX_ENTRY_CHARS]}… {hashlib.sha256(shown.encode()).hexdigest()[:8]}"
     return f"{flow}({shown})" if shown else flow
 
 

@@ -314,6 +314,20 @@ def test_a_transfer_gives_values_and_passes_its_own_on(hall: Start) -> None:
     assert entry(state, "note").text == "for Goa North"
 
 
+def test_which_flow_it_goes_on_in_may_be_a_parameter(hall: Start) -> None:
+    """Numbers stay numbers on their way, and long values make no endless names."""
+    fall = {"parameters": {"to": "flow", "n": "number", "text": "text"}, "start": "go"}
+    fall |= {"steps": {"go": {"transfer": {"flow": "{to}", "with": {"desk": "{n}", "words": "{text}!"}}}}}
+    steps = {"hello": {"greeting": {"say": "Desk {desk}: {words}"}, "next": "bye"}, "bye": BYE}
+    desk = {"parameters": {"desk": "number", "words": "text"}, "start": "hello", "steps": steps}
+    words = "many words " * 20
+    numbers = [{"number": OURS, "trunk": "PRI1", "flow": "fall", "with": {"to": "desk", "n": 7, "text": words}}]
+    h = hall({"bye": BYE}, account={"numbers": numbers, "flows": {"fall": fall, "desk": desk}})
+    phone, state = h.run()
+    assert phone.texts == [f"Desk 7: {words}!"]
+    assert len(entry(state, "transfer").evidence["to_flow"]) < 150
+
+
 def test_a_call_of_a_flow_with_parameters_comes_back_to_it(hall: Start) -> None:
     steps = {"ask": {"menu": {"say": "{city}?", "timeout": 20}, "keys": {"1": "bye"}, "otherwise": "bye"}, "bye": BYE}
     flow = {"main": {"parameters": {"city": "text"}, "start": "ask", "steps": steps}}

@@ -17,7 +17,8 @@ def check(draft: Draft) -> Iterator[Finding]:
     for account in draft.accounts:
         for i, number in enumerate(account.account.numbers):
             yield from _given(account, number.flow, number.arguments, ("numbers", i))
-        for flow, name, step in account.steps():
+        # as written, and with the values that go into them
+        for flow, name, step in (*account.steps(), *account.steps_as_run()):
             if isinstance(step, TransferStep):
                 where = ("flows", flow, "steps", name, "transfer")
                 yield from _given(account, step.transfer.flow, step.transfer.arguments, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,8 @@ class Timing:
 
     Branches: `open`; `closed`; `holiday` (`closed` unless set).
     Caller gone: works as ever. Store gone: works as ever. CRM gone: works as ever.
-    Journey: timing.open, timing.closed, timing.holiday (evidence local: the time it went by; holiday: the day's name).
+    Journey: timing.open, timing.closed, timing.holiday (evidence local: the time it went by; holiday: the day's name);
+    timing.no_library (the library of holidays has gone; the day is taken as a working day).
     """
 
     needs_caller = False
@@ -25,7 +27,7 @@ class Timing:
         local = here.parts.clock().astimezone(ZoneInfo(here.account.time_zone))
         shown = f"{local:%A} {local:%H:%M}"
         evidence: dict[str, Any] = {"local": local.isoformat(timespec="minutes")}
-        holiday = here.account.holidays.name_of(local.date()) if step.timing.holidays else None
+        holiday = _holiday(here, local.date()) if step.timing.holidays else None
         if holiday is not None:
             branch = "closed" if step.holiday is None else "holiday"
             text = f"{local:%d %B} is a holiday ({holiday}): on to {step.branches()[branch]}"
@@ -37,3 +39,13 @@ class Timing:
 
     def gone(self, here: Here, step: TimingStep) -> str:
         return "closed"
+
+
+def _holiday(here: Here, day: date) -> str | None:
+    """The holiday's name. The library was there when the configuration was read; it may have been taken away."""
+    try:
+        return here.account.holidays.name_of(day)
+    except (ImportError, NotImplementedError) as problem:
+        text = f"The library of holidays cannot tell ({problem}): taken as a working day; run `exoflow check`"
+        here.note("C", "timing.no_library", text)
+        return None
