@@ -26,8 +26,8 @@ _FLAGS: dict[tuple[Direction, bool], str] = {
 _CAPS = "1=1;2=1;3=1;4=1;5=1;6=1;8=1;9=1;10=1"
 _TIMES = {
     "progress_time": "Progress", "progress_media_time": "Progress-Media", "answered_time": "Answered",
-    "bridged_time": "Bridged", "last_hold_time": "Last-Hold", "hold_accum_time": "Hold-Accum", "hangup_time": "Hangup", "resurrect_time": "Resurrect",
-    "transfer_time": "Transfer",
+    "bridged_time": "Bridged", "last_hold_time": "Last-Hold", "hold_accum_time": "Hold-Accum", "hangup_time": "Hangup",
+    "resurrect_time": "Resurrect", "transfer_time": "Transfer",
 }  # fmt: skip
 
 
