@@ -22,6 +22,8 @@ SILENCE = "-"
 KEYS = "111222333*9#--"
 LEAVES = {
     "menu": ("asked",),
+    "gather": ("asked",),
+    "pause": ("plays",),
     "greeting": ("plays",),
     "voicemail": ("plays", "records"),
     "connect": ("rings", "talks"),
@@ -87,7 +89,15 @@ def written(draw: st.DrawFn) -> dict[str, Any]:
 def _step(draw: st.DrawFn, name: str, later: list[str], menus: list[str]) -> dict[str, Any]:
     """One step that leads on to later ones, a menu now and then back to an earlier menu."""
     on = st.sampled_from(later)
-    kind = draw(st.sampled_from(("greeting", "menu", "menu", "passthru", "connect", "voicemail", "hangup")))
+    kinds = ("greeting", "menu", "menu", "gather", "switch", "passthru", "pause", "connect", "voicemail", "hangup")
+    kind = draw(st.sampled_from(kinds))
+    if kind == "gather":
+        asked = {"say": "Dial your number.", "max_digits": draw(st.integers(1, 2)), "timeout": 2, "digit_timeout": 2}
+        return {"gather": {**asked, "attempts": draw(st.integers(1, 2))}, "next": draw(on), "otherwise": draw(on)}
+    if kind == "switch":
+        return {"switch": {"on": "digits"}, "cases": {"1*": draw(on), "2": draw(on)}, "otherwise": draw(on)}
+    if kind == "pause":
+        return {"pause": {"seconds": 1.2}, "next": draw(on)}
     if kind == "greeting":
         return {"greeting": {"say": draw(st.sampled_from(SAID))}, "next": draw(on)}
     if kind == "menu":
@@ -158,7 +168,9 @@ def _journey(scenario: Scenario, told: Told) -> list[str]:
 
 
 def _next(step: dict[str, Any]) -> set[str]:
-    return {value for value in step.values() if isinstance(value, str)} | set(step.get("keys", {}).values())
+    return {value for value in step.values() if isinstance(value, str)} | set(
+        (step.get("keys") or step.get("cases") or {}).values()
+    )
 
 
 def _legs(told: Told) -> list[str]:
