@@ -90,12 +90,18 @@ class _Job:
         self._smtp: smtplib.SMTP | None = None
         self._over = False
 
+    def given_up(self) -> bool:
+        """Another thread may have said so since this was last asked."""
+        return self._over
+
     def run(self) -> tuple[Reason, str] | None:
         """None if the server took it for all receivers, else the problem."""
+        if self.given_up():  # it waited for a thread too long
+            return None
         try:
             with self._connected() as smtp:
                 self._smtp = smtp
-                if self._over:
+                if self.given_up():
                     return None
                 if self._mail.security == "starttls":
                     smtp.starttls(context=ssl.create_default_context())

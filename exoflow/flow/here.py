@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import gevent
 
 from exoflow.calls.book import Call
-from exoflow.calls.model import Stage
+from exoflow.calls.model import Entry, Stage
 from exoflow.config.model import Account, Config, Flow
 from exoflow.config.steps import Prompt
 from exoflow.crm.http import CrmClient
@@ -120,7 +120,7 @@ class Here:
             if told.get("to_flow") in self.account.flows:
                 self.go_to(Place(told["to_flow"], self.account.flows[told["to_flow"]].start))
                 self.transfers += entry.code == TRANSFERRED
-            elif entry.step in self.flow.steps:
+            elif entry.step in self.flow.steps and tells_where(entry):
                 self.step = entry.step
             if entry.code == "language.chosen":
                 self.language = told.get("language", self.language)
@@ -302,6 +302,15 @@ class Here:
         sound = self.sound(prompt)
         times = math.ceil(seconds / max(1.0, self._length(prompt))) + 1
         return sound if times == 1 else "file_string://" + "!".join([sound] * times)
+
+
+# lines that are also written beside the call, which may be at another step by then
+_BESIDE = ("recording.", "crm.", "sms.", "mail.", "page.")
+
+
+def tells_where(entry: Entry) -> bool:
+    """Was the call at the entry's step when it was written?"""
+    return entry.code.endswith(".sending") or not entry.code.startswith(_BESIDE)
 
 
 HOLD_AFTER = 0.4  # seconds of silence before hold audio: most CRMs answer faster, and a caller must hear something within 1 s

@@ -11,7 +11,7 @@ from exoflow.calls.model import Stage
 from exoflow.config.steps import Prompt
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
-from exoflow.flow.here import Here
+from exoflow.flow.here import Here, tells_where
 
 ASIDE_MARGIN = 1.0  # seconds beyond a message's own deadline, for its line in the journey
 
@@ -35,10 +35,8 @@ def already_sent(here: Here, kind: Kind) -> bool:
     for entry in reversed(here.call.state.journey):
         if entry.code == "call.resumed":
             resumed = True
-        elif resumed and entry.step != here.step:
-            return False
-        elif resumed and entry.code == f"{kind}.sending":
-            return True
+        elif resumed and tells_where(entry):
+            return entry.step == here.step and entry.code == f"{kind}.sending"
     return False
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from hall import BYE, CALLER, OURS, SECRET, Hall, codes, entry, say, visited
+from hall import BYE, CALLER, OURS, SECRET, Hall, codes, entry, menu, say, visited
 from standardwebhooks import Webhook
 from support.mailbox import MailBox
 from support.ports import free_port
@@ -263,7 +262,7 @@ def test_tls_where_none_is(hall: Start) -> None:
 # --- a call that comes back -------------------------------------------------------------------------
 
 
-def test_a_message_under_way_is_not_sent_again(hall: Start, tmp_path: Path) -> None:
+def test_a_message_under_way_is_not_sent_again(hall: Start) -> None:
     h = hall({"hello": say("Hi.", "keep"), **flow(sms(form={"to": "{caller}"}, failed=True, timeout=5))}, speed=1)
     h.crm.script("/sms", Reply(200, delay=2.0))
     phone = h.call()
@@ -273,3 +272,20 @@ def test_a_message_under_way_is_not_sent_again(hall: Start, tmp_path: Path) -> N
     state = h.ended(phone)
     assert "sms.once" in codes(state)
     assert len(h.crm.to("/sms")) == 1
+
+
+def test_what_is_told_beside_the_call_does_not_lead_it_back(hall: Start) -> None:
+    """The SMS was taken when the call had gone on: it does not come back to the SMS."""
+    steps = flow(sms(form={"to": "{caller}"}) | {"next": "glad"})
+    steps |= {"glad": say("Thank you.", "ask"), "ask": menu({"1": "bye"}, timeout=20)}
+    h = hall({"hello": say("Hi.", "keep"), **steps}, speed=5)
+    h.crm.script("/sms", Reply(200, delay=0.5))
+    phone = h.call()
+    h.noted("sms.sent")
+    h.lose_socket(phone)
+    h.noted("call.resumed")
+    phone.press("1")
+    state = h.ended(phone)
+    assert len(h.crm.to("/sms")) == 1
+    assert entry(state, "call.resumed").step == "glad"
+    assert "sms.once" not in codes(state)
