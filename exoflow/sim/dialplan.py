@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exoflow.errors import ExoflowError
 from exoflow.sim.expand import expand
 from exoflow.sim.frames import is_true
 
@@ -36,7 +37,7 @@ _KNOWN = {
 }
 
 
-class DialplanError(Exception):
+class DialplanError(ExoflowError):
     """The dialplan's files are not there, or say something that this switch does not know. Names the file or element."""
 
 

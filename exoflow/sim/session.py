@@ -66,6 +66,7 @@ class Session:
         self.timers: list[Timer] = []
         self.ran: list[tuple[str, str | None, int]] = []  # application, argument, microseconds: the CDR's log
         self.typed = ""  # all keys that anything took
+        self.limited_by = ""  # key of the `limit` that counts this call
         self.route: Route | None = None
         self.past: list[Past] = []
         self.recordings: dict[str, TalkRecording] = {}

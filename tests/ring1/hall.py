@@ -91,7 +91,7 @@ class Hall:
         steps: Steps,
         *,
         agents: Scripts | None = None,
-        speed: float = SPEED,
+        speed: float | None = SPEED,
         trunks: Mapping[str, Mapping[str, Any]] | None = None,
         account: Mapping[str, Any] | None = None,
         switch: Mapping[str, Any] | None = None,
@@ -114,6 +114,7 @@ class Hall:
             most_calls=most_calls,
         )
         self.switch.start()
+        self.switch.clock.watch(lambda: self.service.crm.in_flight)
         self.switch.bus.listeners.append(self.tap)  # type: ignore[arg-type]
         self._running.append(self.switch.stop)
         event_socket = self.switch.event_socket_address if lines else ("127.0.0.1", 1)

@@ -10,6 +10,7 @@ from exoflow.sim.causes import cause_name
 from exoflow.sim.expand import expand
 
 if TYPE_CHECKING:
+    from exoflow.sim.channel import Channel
     from exoflow.sim.session import Session
 
 
@@ -140,10 +141,11 @@ def limit(session: Session, argument: str) -> None:
     words = argument.split()
     key, most = f"{words[1]}_{words[2]}", int(_number(words[3])) if len(words) > 3 else -1
     counts, channel = session.switch.limits, session.channel
-    if channel.variables.get("limit_key") != key:  # a transfer keeps the count (limit_ignore_transfer)
+    if session.limited_by != key:  # a transfer keeps the count (limit_ignore_transfer)
         counts[key] = counts.get(key, 0) + 1
-        channel.set("limit_key", key)
-        channel.before_report.append(lambda: _release(counts, key))
+        session.limited_by = key
+        channel.set("limit_backend", words[0])
+        channel.before_report.append(lambda: _release(channel, counts, key))
     for name, value in (("limit_usage", counts[key]), ("limit_rate", 0)):
         channel.set(name, str(value))
         channel.set(f"{name}_{key}", str(value))
@@ -151,7 +153,8 @@ def limit(session: Session, argument: str) -> None:
         channel.hangup(cause_name(words[4].lstrip("!") if len(words) > 4 else "USER_BUSY"))
 
 
-def _release(counts: dict[str, int], key: str) -> None:
+def _release(channel: Channel, counts: dict[str, int], key: str) -> None:
+    channel.set("limit_backend", None)
     counts[key] = max(0, counts.get(key, 0) - 1)
 
 
