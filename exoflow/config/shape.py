@@ -28,6 +28,7 @@ _FORMS = {
     "listen": "host:port, e.g. 127.0.0.1:8084",
     "smtp": "host:port, e.g. localhost:25",
     "contacts": "an e-mail address",
+    "mail.to": "an e-mail address",
     "from": "an e-mail address",
     "span": "letters, digits, `.`, `_` and `-`, as in freetdm.conf",
     "gateway": "letters, digits, `.`, `_` and `-`, as in the SIP profile",
@@ -48,7 +49,6 @@ _CUSTOM = {
     "environment": "E702",
     "template": "E204",
     "language": "E204",
-    "mail_address": "E204",
     "hours": "E204",
 }
 
@@ -183,7 +183,8 @@ def _not_allowed(kind: str, where: Where, given: Any, context: dict[str, Any], m
         return f"cannot be {_kind(given)}{did_you_mean(str(given), choices)}"
     if kind == "string_pattern_mismatch":
         named = [part for part in where if isinstance(part, str)]
-        form = next((_FORMS[part] for part in reversed(named[-2:]) if part in _FORMS), _NAME_FORM)
+        places = (".".join(named[-2:]), *reversed(named[-2:]))
+        form = next((_FORMS[place] for place in places if place in _FORMS), _NAME_FORM)
         return f"must be {form}; not `{given}`"
     if kind in ("string_too_short", "too_short") and not given:
         return "is empty; write at least one"
