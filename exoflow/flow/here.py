@@ -87,6 +87,7 @@ class Here:
         self.reason = ""  # code of the entry that explains why the last thing failed
         self.selected: str | None = None  # what the last passthru's answer selects
         self.keys_collected = 0
+        self._end_key_left = False  # does the channel still have the end key of the digits before?
         self.late_end_key = ""  # may still be pressed by who has given all digits that were asked for
         # what the flow knows by name; restored from the journey when a call comes back
         self.variables: dict[str, variables.Value] = {**self.flow.arguments, **variables.remembered(call.state.journey)}
@@ -243,6 +244,9 @@ class Here:
 
     def _ask(self, prompts: list[Prompt], most: int, timeout: float, digit_timeout: float, end_keys: str, pattern: str) -> Keys:
         """One play_and_get_digits. Each has a variable of its own, so that an old key is never read for a new one."""
+        if self._end_key_left:
+            # FreeSWITCH never takes it back (switch_ivr_play_say.c:2581): these digits would seem to end by the key of others
+            self.execute("unset", "read_terminator_used")
         self.keys_collected += 1
         variable = f"exo_keys_{self.keys_collected}"
         words = (1, most, 1, round(timeout * 1000), end_keys, self.sounds(prompts), "silence_stream://10", variable, pattern)
@@ -256,7 +260,9 @@ class Here:
             self.note("C", "switch.slow", "Collecting a key took longer than its prompt and time-out and was broken off")
             self.break_off()
             return Keys("", "")
-        return Keys(event.variable(variable), event.variable("read_terminator_used") if most > 1 else "")
+        ended_by = event.variable("read_terminator_used")
+        self._end_key_left = bool(ended_by)
+        return Keys(event.variable(variable), ended_by if most > 1 else "")
 
     def break_off(self) -> None:
         """Ends the application that runs; never raises but for the call's own end."""

@@ -137,7 +137,6 @@ def _read(session: Session, question: _Question) -> tuple[str, bool, str]:
     """switch_ivr_read: the digits, whether they count as a whole answer, and the terminator if one was pressed."""
     channel = session.channel
     channel.set("read_result", None)
-    channel.set("read_terminator_used", None)
     channel.set(question.variable, None)
     if session.in_app:
         session.phone.is_asked(question.most)
