@@ -28,6 +28,7 @@ CONTEXT = "from-pri"
 _DIRECTIVE = re.compile(r'<X-PRE-PROCESS\s+cmd="(\w+)"\s+data="([^"]*)"\s*/>')
 _GLOBAL = re.compile(r"\$\$\{([\w.-]+)\}")
 _GROUP = re.compile(r"\$(\d{1,2})")
+_INLINE = {"set", "multiset", "unset", "export", "log"}  # of the applications here those with SAF_ROUTING_EXEC
 _KNOWN = {
     "extension": {"name", "continue"},
     "condition": {"field", "expression", "break", "regex", "require-nested"},
@@ -144,8 +145,11 @@ class Dialplan:
         if match is not None:
             data = _GROUP.sub(lambda one: (match[int(one[1])] or "") if int(one[1]) <= match.re.groups else "", data)
         for _ in range(action.times):
-            if action.inline:
+            if action.inline and action.application in _INLINE:
                 session.execute(action.application, data)
+            elif action.inline:
+                text = f"{action.application} cannot run inline: FreeSWITCH passes over it"
+                session.switch.complain("inline", text, session)
             else:
                 found.append(Action(action.application, data, inline=False, times=1))
 

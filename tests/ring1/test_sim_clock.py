@@ -33,14 +33,16 @@ def three_minutes(wire: Wire) -> None:
 
 
 def test_a_call_of_three_minutes_takes_milliseconds() -> None:
+    """20 ms on a free machine; asserted is what this process computes, for others may have the machine too."""
     agents = {"9876543210": AgentScript.answers(5, talks=150)}
     took = []
     with running(three_minutes, speed=None, agents=agents) as (switch, _):
         for _ in range(5):
-            began = time.perf_counter()
+            began, computed = time.perf_counter(), time.process_time()
             phone = switch.call(TO, FROM, keys="1")
             assert phone.wait(WAIT)
-            took.append(time.perf_counter() - began)
+            took.append(time.process_time() - computed)
+            assert time.perf_counter() - began < AT_ONCE
             assert phone.session is not None
             assert int(phone.session.channel.variables["duration"]) >= 176
             assert phone.pressed == ["1"]

@@ -107,6 +107,13 @@ def test_nested_conditions(tmp_path: Path, session: Session) -> None:
     assert actions(plan(tmp_path, text), session) == [("inner", "")]
 
 
+def test_what_cannot_run_while_the_hunt_goes_on_is_passed_over_and_counted(tmp_path: Path, session: Session) -> None:
+    text = '<extension name="x"><condition><action application="answer" inline="true"/><action application="a"/></condition>'
+    text += "</extension>"
+    assert actions(plan(tmp_path, text), session) == [("a", "")]
+    assert (codes(session.switch), session.channel.answered) == (["inline"], False)
+
+
 def test_what_it_does_not_know_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DialplanError, match="wday"):
         plan(tmp_path, '<extension name="x"><condition wday="2-6"><action application="a"/></condition></extension>')
