@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import subprocess
 import tempfile
@@ -22,7 +23,8 @@ from pydantic import BaseModel
 
 from exoflow.config.model import Config, Prompts
 from exoflow.config.promptpath import prompt_path
-from exoflow.config.steps import Prompt
+from exoflow.config.stepbase import Block
+from exoflow.config.steps import Prompt, Step
 from exoflow.errors import PromptError
 
 # Tones of mod_tone_stream: `%(on ms, off ms, Hz…)`, `v=` in dB. Nothing here can be a missing file.
@@ -80,9 +82,10 @@ class PromptBook:
         found: dict[Path, Wanted] = {}
         for account_id, account in config.accounts.items():
             for flow_id, flow in account.flows.items():
-                for where, prompt in _prompts_in(flow, f"{account_id}: flows.{flow_id}"):
-                    path = self.path(prompt)
-                    found.setdefault(path, Wanted(where, prompt, path))
+                for where, written in _prompts_in(flow, f"{account_id}: flows.{flow_id}"):
+                    for prompt in written.variants(account.language):
+                        path = self.path(prompt)
+                        found.setdefault(path, Wanted(where, prompt, path))
         return list(found.values())
 
     def missing(self, config: Config) -> list[Wanted]:
@@ -112,13 +115,14 @@ class PromptBook:
 
     def render(self, wanted: Wanted) -> None:
         """Makes one file, and beside it `<name>.txt` with the text. Both appear whole or not at all. Raises PromptError."""
-        text, target = wanted.prompt.say or "", wanted.path
+        text, target = str(wanted.prompt.say), wanted.path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
                 raw, made, note = (Path(folder) / name for name in ("raw.wav", "made.wav", "made.txt"))
-                _speak(self._prompts, text, raw, wanted.where)
-                _write_wav(made, _telephone_sound(raw, wanted.where))
+                _speak(self._prompts, wanted.prompt, raw, wanted.where)
+                samples = _telephone_sound(raw, wanted.where)
+                _write_wav(made, _without_silence(samples) if isinstance(wanted.prompt, Block) else samples)
                 note.write_text(text, encoding="utf-8")
                 os.replace(note, target.with_suffix(".txt"))
                 os.replace(made, target)  # last: whoever sees the WAV finds its text
@@ -145,20 +149,22 @@ def _prompts_in(model: BaseModel, where: str) -> Iterator[tuple[str, Prompt]]:
     """All prompts within a part of the configuration, whatever applets there are: those with a prompt inside included."""
     if isinstance(model, Prompt):
         yield where, model
+    if isinstance(model, Step):
+        yield from ((f"{where}.{model.applet}", block) for block in model.spoken())
     for name in type(model).model_fields:
         value = getattr(model, name)
-        children = value.items() if isinstance(value, dict) else [(None, value)]
+        children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else [("", value)]
         for key, child in children:
             if isinstance(child, BaseModel):
-                yield from _prompts_in(child, ".".join(filter(None, (where, name, key))))
+                yield from _prompts_in(child, ".".join(filter(None, (where, name, str(key)))))
 
 
 # --- engines ------------------------------------------------------------------------------------
 
 
-def _speak(prompts: Prompts, text: str, wav: Path, where: str) -> None:
-    """Lets the configured engine write `wav`, in whatever rate it likes."""
-    engine = prompts.engine
+def _speak(prompts: Prompts, prompt: Prompt, wav: Path, where: str) -> None:
+    """Lets the configured engine write `wav`, in whatever rate it likes, with the voice of the prompt's language."""
+    engine, voice, text = prompts.engine, prompts.voice_of(prompt.language), str(prompt.say)
     if engine is None:
         raise PromptError(
             f"{where}: no engine to speak {_short(text)} with; set `prompts: {{engine: espeak-ng}}` in the main file, "
@@ -169,9 +175,10 @@ def _speak(prompts: Prompts, text: str, wav: Path, where: str) -> None:
         _write_wav(wav, array("h", bytes(2 * int(seconds * RATE))))
     elif engine == "espeak-ng":
         # the text goes in by stdin: as an argument, "-5 degrees" would be an option
-        _run(["espeak-ng", "-b", "1", "-v", prompts.voice, "-w", str(wav), "--stdin"], text, where)
+        _run(["espeak-ng", "-b", "1", "-v", voice, "-w", str(wav), "--stdin"], text, where)
     else:
-        argv = [part.replace("{wav}", str(wav)).replace("{text}", text) for part in shlex.split(engine)]
+        told = {"{wav}": str(wav), "{voice}": voice, "{text}": text}
+        argv = [re.sub("|".join(told), lambda found: told[found[0]], part) for part in shlex.split(engine)]
         _run(argv, "", where)
     if not _has_sound(wav):
         raise PromptError(f"{where}: the engine `{engine}` made no sound of {_short(text)}; try it by hand")
@@ -224,6 +231,16 @@ def _telephone_sound(wav: Path, where: str) -> array[int]:
     if channels > 1:
         samples = array("h", (sum(samples[i : i + channels]) // channels for i in range(0, len(samples), channels)))
     return samples if rate == RATE else _resampled(samples, rate)
+
+
+SILENCE_LEVEL = 200  # of 32,768: below it a line is silent
+EDGE_SAMPLES = 240  # 30 ms are left at each end: words in a row are then 60 ms apart, as spoken; espeak-ng leaves 300
+
+
+def _without_silence(samples: array[int]) -> array[int]:
+    """A word without the silence before and after it; silence alone stays as it is."""
+    loud = [i for i, sample in enumerate(samples) if abs(sample) > SILENCE_LEVEL]
+    return samples[max(0, loud[0] - EDGE_SAMPLES) : loud[-1] + EDGE_SAMPLES] if loud else samples
 
 
 _ZERO_CROSSINGS = 16  # of the sinc on each side: the band above 4 kHz is gone by 50 dB, a prompt takes 0.1 s

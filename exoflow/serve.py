@@ -23,7 +23,7 @@ from exoflow.store.opening import open_store
 log = logging.getLogger("exoflow")
 
 STOP_SECONDS = 1.0  # a hand-over takes at most 2 s in all; calls go on by the dialplan
-SENDER_STOP_SECONDS = 1.0
+SENDER_STOP_SECONDS = 1.0  # of the same 2 s; what is not sent by then is sent after the next start
 LOOK_SECONDS = 10.0  # how often calls without a socket are looked for on the switch
 SOCKET_LOST = (
     "The call's socket was lost, and the call ended on the switch without coming back: how it went on is unknown. "

@@ -138,6 +138,7 @@ class _Pending:
     legs: dict[str, Leg] = field(default_factory=dict)
     recordings: dict[int, Recording] = field(default_factory=dict)
     delivery: dict[str, Any] | None = None
+    closing: bool = False  # does what is being written close the call?
 
     def __bool__(self) -> bool:
         return bool(self.call or self.entries or self.legs or self.recordings or self.delivery)
@@ -302,6 +303,7 @@ class Call(Mirror):
     def collect(self) -> Closure:
         self._queued = None
         taken, self._pending = self._pending, _Pending()
+        taken.closing = taken.call and self.closed
         self._writing = taken
         call_rows = [rows.call_row(self.state, self.closed_at)] if taken.call else []
         leg_rows = [rows.leg_row(self.id, leg) for leg in taken.legs.values()]
@@ -322,7 +324,8 @@ class Call(Mirror):
     def committed(self) -> None:
         written, self._writing = self._writing, _Pending()
         self._failures = 0
-        if written.call and self.closed and not self._pending.call:  # else the row that was written is older than the end
+        # a row that was on its way to the disk when the call ended does not close it
+        if written.closing:
             self.book.forget(self)
         if written.delivery is not None:
             self.book.wake()

@@ -93,7 +93,7 @@ def _load(config_file: Path) -> Config:
 
 def _text(wanted: Wanted) -> str:
     text = wanted.prompt.say
-    if text is None:
+    if not isinstance(text, str):
         return "[file]"
     return f'"{text}"' if len(text) <= 60 else f'"{text[:59]}…"'
 

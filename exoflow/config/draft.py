@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from exoflow.config import parameters
 from exoflow.config.model import Account, Main
 from exoflow.config.steps import Prompt, Step
 from exoflow.config.yaml12 import Document
@@ -17,6 +18,7 @@ class AccountDraft:
     document: Document
     account: Account
     broken: set[tuple[Any, ...]] = field(default_factory=set)  # paths of steps that were left out for their mistakes
+    _run: Account | None = None
 
     def step_names(self, flow: str) -> dict[str, Any]:
         """All steps as written, the broken ones too, by their raw values."""
@@ -29,6 +31,20 @@ class AccountDraft:
             for step_name, step in flow.steps.items():
                 yield flow_name, step_name, step
 
+    def as_run(self) -> Account:
+        """The account with its flows as callers meet them, with values for their parameters. Made once."""
+        if self._run is None:
+            self._run = parameters.as_run(self.account)
+        return self._run
+
+    def steps_as_run(self) -> Iterator[tuple[str, str, Step]]:
+        """As `steps`, of the flows as they are run: one step may come several times, with several values in its texts. Steps of
+        flows that nobody uses come as they are written."""
+        run = self.as_run().flows
+        for name, flow in run.items():
+            for step_name, step in flow.steps.items():
+                yield name.partition("(")[0], step_name, step
+
 
 @dataclass(slots=True)
 class Draft:
@@ -37,9 +53,16 @@ class Draft:
     accounts: list[AccountDraft] = field(default_factory=list)
 
 
-def prompts_of(step: Step) -> Iterator[tuple[tuple[str, ...], Prompt]]:
-    """Every prompt of a step, with its path in the step: greeting, menu and its further prompts, hold, ringback."""
+def prompts_of(step: Step) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:
+    """Every prompt of a step, with its path in the step: greeting, menu and its further prompts, hold, ringback, and the
+    blocks it says values with."""
+    for block in step.spoken():
+        yield (step.applet,), block
     settings = getattr(step, step.applet)
+    if isinstance(settings, list):
+        for i, prompt in enumerate(settings):
+            yield (step.applet, i), prompt
+        return
     if isinstance(settings, Prompt):
         yield (step.applet,), settings
     for name in type(settings).model_fields:

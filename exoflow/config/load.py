@@ -9,14 +9,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exoflow.config.checks import claims, names, outside, sounds, ways
+from exoflow.config.checks import actions, claims, holidays, languages, names, outside, parameters, sounds, ways
 from exoflow.config.checks.secrets import Secrets
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding, finding
-from exoflow.config.model import Account, Config, Flow, Main
+from exoflow.config.model import Account, Config, Main
 from exoflow.config.shape import shape
-from exoflow.config.steps import AnyStep, GatherStep
 from exoflow.config.yaml12 import Document, read
+
+CHECKS = (
+    names.check,
+    parameters.check,
+    ways.check,
+    claims.check,
+    sounds.check,
+    languages.check,
+    holidays.check,
+    outside.check,
+    actions.check,
+)
 
 # an account's id stands in URLs, logs and folders
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -40,7 +51,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
     Findings are in the order of the files, the main file first, and of the lines in each.
     """
     main_document = read(path)
-    shaped = shape(Main, main_document)
+    shaped = shape(Main, main_document, environ)
     findings = [*main_document.findings, *shaped.findings]
     draft = Draft(main_document, shaped.model)
     files: list[Path] = [path]
@@ -49,11 +60,12 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
         findings += problems
         files += found
     for file in files[1:]:
-        findings += _read_account(file, draft)
+        findings += _read_account(file, draft, environ)
     secrets = Secrets(draft, environ)
-    for check in (names.check, ways.check, claims.check, sounds.check, outside.check):
+    for check in CHECKS:
         findings += check(draft)
     findings += secrets.check()
+    findings = list(dict.fromkeys(findings))  # a flow that is run with several values has its mistakes several times
     order = {file: i for i, file in enumerate(files)}
     findings.sort(key=lambda f: (order[f.path], f.line, f.col, f.code))
     if any(f.level == "error" for f in findings) or shaped.model is None:
@@ -73,7 +85,7 @@ def _account_files(path: Path, document: Document, main: Main | None) -> tuple[l
     return [], [document.at("W903", message, "accounts")]
 
 
-def _read_account(file: Path, draft: Draft) -> list[Finding]:
+def _read_account(file: Path, draft: Draft, environ: Mapping[str, str]) -> list[Finding]:
     document = read(file)
     if _ACCOUNT_ID.fullmatch(file.stem) is None:
         message = f"`{file.stem}` becomes the account's id; name the file with letters, digits, `-` and `_` only"
@@ -82,7 +94,7 @@ def _read_account(file: Path, draft: Draft) -> list[Finding]:
     if earlier is not None:
         message = f"the account `{file.stem}` is also in {earlier.document.path}; rename one of the files"
         document.findings.append(finding("E901", message, file))
-    shaped = shape(Account, document)
+    shaped = shape(Account, document, environ)
     if shaped.model is not None:
         draft.accounts.append(AccountDraft(file.stem, document, shaped.model, shaped.broken))
     return [*document.findings, *shaped.findings]
@@ -96,16 +108,7 @@ def _config(path: Path, main: Main, draft: Draft, secrets: Secrets) -> Config:
         store=outside.SQLITE + str(base / main.store.removeprefix(outside.SQLITE)),
         prompts=main.prompts,
         trunks=main.trunks,
-        accounts={a.id: secrets.into_account(a.id, _as_run(a.account)) for a in draft.accounts},
+        accounts={a.id: secrets.into_account(a.id, a.as_run()) for a in draft.accounts},
         web=main.web,
         mail=main.mail,
     )
-
-
-def _as_run(account: Account) -> Account:
-    """The account with its steps as this version runs them."""
-    flows = {}
-    for name, flow in account.flows.items():
-        steps: dict[str, AnyStep] = {n: s.as_greeting() if isinstance(s, GatherStep) else s for n, s in flow.steps.items()}
-        flows[name] = Flow.model_construct(start=flow.start, steps=steps)
-    return account.model_copy(update={"flows": flows})

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, SecretStr, StrictFloat, StrictInt, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, StrictFloat, StrictInt, model_validator
 
+from exoflow.config.actions import VariableName
+from exoflow.config.hours import Holidays
+from exoflow.config.stepbase import MAIL_ADDRESS, Language, Secret
 from exoflow.config.steps import AgentNumber, AnyStep, Located, Name, OurNumber, Strict, Url
+from exoflow.config.turns import Argument, Arguments, GivenArgument, entry_name
 from exoflow.telephony.numbers import tail_matches, to_e164
 
 # what may stand in a dial string as a span's or gateway's name (telephony/dialstring.py)
@@ -81,10 +86,17 @@ class Trunk(Strict):
 class Prompts(Strict):
     engine: str | None = Field(
         None,
-        description="`espeak-ng`, `text` (silence of the text's length, for trying flows), or a command with {text} and {wav}",
+        description="`espeak-ng`, `text` (silence of the text's length, for trying flows), or a command with {text} and {wav}, "
+        "and {voice} if it has several",
     )
-    voice: str = Field("en-in", description="voice of espeak-ng")
+    voice: str = Field("en-in", description="voice of the engine")
+    voices: dict[Language, str] = Field(
+        default_factory=dict, description="voice of each language, e.g. {hi: hi, ta: ta}; `voice` for all others"
+    )
     folder: Located = Field(Path("prompts"), validate_default=True, description="where rendered prompts lie")
+
+    def voice_of(self, language: str | None) -> str:
+        return self.voices.get(language or "", self.voice)
 
 
 class Number(Strict):
@@ -95,6 +107,12 @@ class Number(Strict):
         None, pattern=r"^[0-9]{2,10}$", description="digits the exchange sends; the number's end unless set"
     )
     flow: str = Field(description="the flow that answers it")
+    arguments: Arguments = Field(default_factory=dict, alias="with", description="values for the flow's `parameters`")
+
+    @property
+    def entry(self) -> str:
+        """The flow as it is run, with these values."""
+        return entry_name(self.flow, self.arguments)
 
 
 class Agent(Strict):
@@ -107,9 +125,39 @@ class Group(Strict):
     ring: Literal["in_order", "equally"] = Field("in_order", description="`equally` is not used by this version")
 
 
+ParameterType = Literal["text", "number", "file", "url", "group", "flow"]
+
+
+class Parameter(Strict):
+    """A value that each number, or each transfer, gives to a flow. As text alone, `team: group`, it is the type."""
+
+    type: ParameterType = Field("text", description="what it is, and so where `{name}` may stand for it")
+    default: GivenArgument | None = Field(None, description="taken where no value is given; without it one must be")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: Any) -> Any:
+        return {"type": data} if isinstance(data, str) else data
+
+
 class Flow(Strict):
+    parameters: dict[VariableName, Parameter] = Field(
+        default_factory=dict,
+        max_length=20,
+        description="names to types; `{name}` stands for the value in `say`, `play`, `url`, `group` and `flow`, and it "
+        "is a variable",
+    )
     start: str = Field(description="the first step")
     steps: dict[Name, AnyStep] = Field(min_length=1, description="the flow's steps by their names")
+    _arguments: dict[str, Argument] = PrivateAttr(default_factory=dict)
+
+    @property
+    def arguments(self) -> Mapping[str, Argument]:
+        """The values that this flow is run with."""
+        return self._arguments
+
+    def set_arguments(self, arguments: Mapping[str, Argument]) -> None:
+        self._arguments = dict(arguments)
 
 
 class Deliveries(Strict):
@@ -136,10 +184,12 @@ class Crm(Strict):
 
 class Account(Strict):
     name: str = Field(description="the business, for people")
-    contacts: list[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]] = Field(
+    contacts: list[Annotated[str, Field(pattern=MAIL_ADDRESS)]] = Field(
         default_factory=list, description="e-mail addresses of its people"
     )
-    time_zone: str = Field("Asia/Kolkata", description="of the tz database; recordings' folders go by it")
+    time_zone: str = Field("Asia/Kolkata", description="of the tz database; recordings' folders and hours go by it")
+    language: Language = Field("en", description="of texts that name none, and what callers hear where theirs is missing")
+    holidays: Holidays = Field(Holidays(), description="days on which `timing` is closed")
     numbers: list[Number] = Field(default_factory=list, description="our numbers that are this account's")
     agents: dict[Name, Agent] = Field(default_factory=dict, description="people who can be rung, by a short name")
     groups: dict[Name, Group] = Field(default_factory=dict, description="agents who are rung one after another")
@@ -153,8 +203,21 @@ class Web(Strict):
 
 
 class Mail(Strict):
-    smtp: str = Field("localhost:25", pattern=LISTEN, description="host:port; not used by this version")
-    sender: str = Field(alias="from", pattern=r"^[^@\s]+@[^@\s]+$", description="address that mails come from")
+    smtp: str = Field("localhost:25", pattern=LISTEN, description="host:port of the server that takes our mails")
+    sender: str = Field(alias="from", pattern=MAIL_ADDRESS, description="address that mails come from")
+    security: Literal["none", "starttls", "tls"] = Field("none", description="`none` only for a server on this box")
+    user: str | None = Field(None, min_length=1, description="if the server wants a login")
+    password: Secret | None = Field(None, description="its password: the text itself, or `${NAME}` for an environment variable")
+
+    @model_validator(mode="after")
+    def _whole_login(self) -> Mail:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("needs both `user` and `password`, or neither")
+        return self
+
+    @property
+    def address(self) -> Address:
+        return _address(self.smtp)
 
 
 class Main(Strict):
@@ -168,7 +231,7 @@ class Main(Strict):
     )
     accounts: str = Field("accounts/*.yaml", min_length=1, description="pattern of the accounts' files")
     web: Web | None = Field(None, description="the pages; not used by this version")
-    mail: Mail | None = Field(None, description="outgoing mail; not used by this version")
+    mail: Mail | None = Field(None, description="outgoing mail; the applet `mail` needs it")
 
     @model_validator(mode="before")
     @classmethod

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import os
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from exoflow.config.findings import Finding, did_you_mean
-from exoflow.config.steps import LATER, STEPS, Step, applet_of
+from exoflow.config.stepbase import ALTERNATIVE
+from exoflow.config.steps import MODELS, STEPS, Step, tag_of
 from exoflow.config.yaml12 import Document
 
 M = TypeVar("M", bound=BaseModel)
@@ -26,13 +28,29 @@ _FORMS = {
     "listen": "host:port, e.g. 127.0.0.1:8084",
     "smtp": "host:port, e.g. localhost:25",
     "contacts": "an e-mail address",
+    "mail.to": "an e-mail address",
     "from": "an e-mail address",
     "span": "letters, digits, `.`, `_` and `-`, as in freetdm.conf",
     "gateway": "letters, digits, `.`, `_` and `-`, as in the SIP profile",
+    "variables": "small letters, digits and `_`, a letter first, at most 40",
+    "headers": "letters, digits and `-`, a letter first",
+    **dict.fromkeys(("agree", "refuse"), 'one key of a phone in quotes: "0" to "9", "*" or "#"'),
     "trunks": "letters, digits, `.`, `_` and `-`",
+    **dict.fromkeys(("say", "play", "language", "to", "voices"), "a language's code, e.g. en, hi or en-IN"),
+    **dict.fromkeys(("parameters", "with"), "small letters, digits and `_`, a letter first"),
+    "country": "two or three capital letters, e.g. IN",
+    "region": "as in the `holidays` library, e.g. KA",
 }
 _NAME_FORM = "letters, digits, `_`, and after the first of them also `.`, `-` and spaces; at most 64"
-_CUSTOM = {"our_number": "E504", "agent_number": "E505", "hangup_cause": "E307"}
+_CUSTOM = {
+    "our_number": "E504",
+    "agent_number": "E505",
+    "hangup_cause": "E307",
+    "environment": "E702",
+    "template": "E204",
+    "language": "E204",
+    "hours": "E204",
+}
 
 
 class Shaped(Generic[M]):
@@ -43,7 +61,7 @@ class Shaped(Generic[M]):
         self.broken = broken  # the paths of steps that had to be left out
 
 
-def shape(model: type[M], document: Document) -> Shaped[M]:
+def shape(model: type[M], document: Document, environ: Mapping[str, str] = os.environ) -> Shaped[M]:
     """Validates a document; never raises. `model` of the answer is None where nothing could be built."""
     if not isinstance(document.value, dict):
         found = (
@@ -52,7 +70,7 @@ def shape(model: type[M], document: Document) -> Shaped[M]:
             else [document.at("E203", f"the file must be a mapping (`key: value`), not {_kind(document.value)}")]
         )
         return Shaped(None, found, set())
-    context = {"base": document.path.parent.absolute()}
+    context = {"base": document.path.parent.absolute(), "environ": environ}
     try:
         return Shaped(model.model_validate(document.value, context=context), [], set())
     except ValidationError as error:
@@ -71,7 +89,7 @@ def shape(model: type[M], document: Document) -> Shaped[M]:
 
 def _where(loc: Iterable[Any]) -> tuple[Where, bool]:
     """The path in the document, and whether the key itself is meant. pydantic puts a step's tag behind its name."""
-    parts = list(loc)
+    parts = [part for part in loc if not (isinstance(part, str) and part.startswith(ALTERNATIVE))]
     if len(parts) > 4 and parts[0] == "flows" and parts[2] == "steps":
         del parts[4]
     if parts and parts[-1] == "[key]":
@@ -110,7 +128,8 @@ def _translate(error: ErrorDetails, root: type[BaseModel], document: Document) -
         code, message, at = _applet(given)
         return document.at(code, message, *where, *at, key=True)
     if kind in _CUSTOM:
-        return document.at(_CUSTOM[kind], error["msg"], *where)
+        subject = f"`{name}` " if kind == "hours" else ""
+        return document.at(_CUSTOM[kind], subject + error["msg"], *where)
     if kind == "value_error":
         return document.at("E206", f"`{name}` {error['msg'].removeprefix('Value error, ')}", *where, key=True)
     if (wanted := _wanted(kind)) is not None:
@@ -164,7 +183,8 @@ def _not_allowed(kind: str, where: Where, given: Any, context: dict[str, Any], m
         return f"cannot be {_kind(given)}{did_you_mean(str(given), choices)}"
     if kind == "string_pattern_mismatch":
         named = [part for part in where if isinstance(part, str)]
-        form = next((_FORMS[part] for part in reversed(named[-2:]) if part in _FORMS), _NAME_FORM)
+        places = (".".join(named[-2:]), *reversed(named[-2:]))
+        form = next((_FORMS[place] for place in places if place in _FORMS), _NAME_FORM)
         return f"must be {form}; not `{given}`"
     if kind in ("string_too_short", "too_short") and not given:
         return "is empty; write at least one"
@@ -189,7 +209,7 @@ def _applet(given: Any) -> tuple[str, str, Where]:
     """What is wrong with a step that names no applet or several; and which of its keys shows it."""
     if not isinstance(given, dict):
         return "E203", f"a step must be a mapping with one of {', '.join(STEPS)}; this is {_kind(given)}", ()
-    named = [name for name in (*STEPS, *LATER) if name in given]
+    named = [name for name in STEPS if name in given]
     if named:
         shown = " and ".join(f"`{name}`" for name in named)
         return "E205", f"a step does one thing: {shown} need a step each", (named[1],)
@@ -224,10 +244,8 @@ def _model_at(root: type[BaseModel], where: Where, value: Any) -> type[BaseModel
     at: Any = root
     for i, part in enumerate(where):
         value = value[part] if isinstance(value, (dict, list)) else None
-        if i == 3 and where[0] == "flows" and where[2] == "steps":
-            at = (STEPS | LATER).get(applet_of(value) or "")
-        else:
-            at = _models(at, part)
+        is_step = i == 3 and where[0] == "flows" and where[2] == "steps"
+        at = MODELS.get(tag_of(value) or "") if is_step else _models(at, part)
     while get_origin(at) in (Annotated, Union, types.UnionType):
         at = next((a for a in get_args(at) if a is not type(None)), None)
     return at if isinstance(at, type) and issubclass(at, BaseModel) else None

@@ -6,103 +6,62 @@ Times are in seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StrictFloat,
-    StrictInt,
-    Tag,
-    ValidationInfo,
-    model_validator,
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StrictFloat, StrictInt, Tag, model_validator
+
+from exoflow.config.actions import ConsentStep, MailStep, NoteStep, PageStep, SayValueStep, SetStep, SmsStep
+from exoflow.config.stepbase import (
+    MANY,
+    ONE,
+    AgentNumber,
+    Located,
+    Name,
+    OurNumber,
+    Prompt,
+    Step,
+    Strict,
+    Url,
+    digits_as_text,
+    known_cause,
 )
-from pydantic_core import PydanticCustomError
+from exoflow.config.turns import (
+    BackStep,
+    GatherStep,
+    LanguageStep,
+    PauseStep,
+    SwitchStep,
+    TimingStep,
+    TransferStep,
+)
 
-from exoflow.config.findings import did_you_mean
-from exoflow.errors import UnsafeText
-from exoflow.telephony import causes, numbers
+# what steps are made of is found here, too
+__all__ = [
+    "AgentNumber",
+    "BackStep",
+    "GatherStep",
+    "LanguageStep",
+    "Located",
+    "Name",
+    "OurNumber",
+    "PauseStep",
+    "Prompt",
+    "Step",
+    "Strict",
+    "SwitchStep",
+    "TimingStep",
+    "TransferStep",
+    "Url",
+]
 
 MAX_PASSTHRU_SECONDS = 15.0  # Exotel's own ceiling; a caller will not wait longer
 MAX_RING_SECONDS = 60  # dialect, facts/exotel-dialect.md 4.3
-MAX_TALK_SECONDS = 14_400
+MAX_TALK_SECONDS = 14_400  # four hours: a talk that is longer is a receiver laid aside
 
 
-# names of steps, flows, groups, agents: letters and digits of any script. Nothing that could expand or split in a command
-Name = Annotated[str, Field(pattern=r"^[\w][\w .-]{0,63}$")]
-Url = Annotated[str, Field(min_length=8, max_length=2000)]
-
-
-def _locate(path: Path, info: ValidationInfo) -> Path:
-    """A relative path is meant from the folder of the file that names it (the loader tells it as context)."""
-    base: Path | None = (info.context or {}).get("base")
-    return path if base is None else base / path
-
-
-def _locate_text(path: str, info: ValidationInfo) -> str:
-    return str(_locate(Path(path), info))
-
-
-Located = Annotated[Path, AfterValidator(_locate)]
-
-
-def _our_number(text: str) -> str:
-    e164 = numbers.to_e164(text)
-    if e164 is None:
-        raise PydanticCustomError(
-            "our_number", "{given} is no telephone number; write it as +91 and ten digits", {"given": text}
-        )
-    return e164
-
-
-def _agent_number(text: str) -> str:
-    try:
-        return numbers.agent_number(text)
-    except UnsafeText as refused:
-        raise PydanticCustomError("agent_number", "{problem}", {"problem": str(refused)}) from None
-
-
-def _digits_as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) else value
-
-
-def _known_cause(name: str) -> str:
-    known = {cause.name: cause for cause in causes.CAUSES if 0 < cause.q850 <= causes.MAX_Q850}
-    if name in known:
-        return name
-    by_number = next((n for n, cause in known.items() if str(cause.q850) == name), None)
-    cure = did_you_mean(name, known) if by_number is None else f"; write `{by_number}`"
-    raise PydanticCustomError("hangup_cause", "unknown hangup cause {given}{cure}", {"given": name, "cure": cure})
-
-
-OurNumber = Annotated[str, AfterValidator(_our_number)]  # becomes E.164
-AgentNumber = Annotated[str, AfterValidator(_agent_number)]  # becomes E.164; Indian numbers that may be rung only
-
-
-class Strict(BaseModel):
-    """No unknown keys, no changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Prompt(Strict):
-    """What a caller hears: a text to speak, or a sound file."""
-
-    say: str | None = Field(None, min_length=1, max_length=2000, description="text, rendered by `exoflow prompts build`")
-    play: Annotated[str, Field(min_length=1), AfterValidator(_locate_text)] | None = Field(
-        None, description="sound file, relative to the file that names it"
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Prompt:
-        if (self.say is None) == (self.play is None):
-            raise ValueError("needs either `say` or `play`, and not both")
-        return self
+PhoneKey = Literal["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#"]
 
 
 class Menu(Prompt):
@@ -110,12 +69,20 @@ class Menu(Prompt):
     timeout: StrictFloat = Field(5, ge=1, le=60, description="seconds to wait for a key after the prompt")
     wrong_key: Prompt | None = Field(None, description="played before the menu is offered again after a key it has not")
     no_input: Prompt | None = Field(None, description="played before the menu is offered again after silence")
+    repeat_key: PhoneKey | None = Field(None, description="key that plays the menu again, without costing an attempt; often *")
 
 
 class Passthru(Strict):
     url: Url = Field(description="the account's CRM, asked by GET")
     timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the whole answer")
     hold: Prompt | None = Field(None, description="what an answered caller hears meanwhile; a soft tone unless set")
+    wait: Literal[True] = Field(True, description="`false` sends it beside the flow, which goes on by `next`")
+
+
+class PassthruBeside(Strict):
+    url: Url = Field(description="the account's CRM, told by GET")
+    timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the whole answer")
+    wait: Literal[False] = Field(description="the flow does not wait, and the answer is only noted")
 
 
 class Target(Strict):
@@ -160,29 +127,27 @@ class Voicemail(Prompt):
 
 
 class Hangup(Strict):
-    cause: Annotated[str, BeforeValidator(_digits_as_text), AfterValidator(_known_cause)] = Field(
+    cause: Annotated[str, BeforeValidator(digits_as_text), AfterValidator(known_cause)] = Field(
         "NORMAL_CLEARING", description="Q.850 cause by its FreeSWITCH name, e.g. USER_BUSY"
     )
 
 
-class Step(Strict):
-    """Base of all steps. `applet` is the key that names it, `BRANCHES` are its keys that lead to other steps."""
-
-    applet: ClassVar[str]
-    BRANCHES: ClassVar[tuple[str, ...]] = ()
-    # does the caller get a choice or an end here? (loops without one are refused)
-    GIVES_CHOICE: ClassVar[bool] = False
-
-    def branches(self) -> dict[str, str]:
-        """The branches that are set: their key path in the step ("next", "keys.1") to the step they lead to."""
-        return {name: getattr(self, name) for name in self.BRANCHES if getattr(self, name) is not None}
+def _one_or_several(value: Any) -> str:
+    return MANY if isinstance(value, list) else ONE
 
 
 class GreetingStep(Step):
     applet = "greeting"
     BRANCHES = ("next",)
-    greeting: Prompt = Field(description="plays a prompt")
+    greeting: Annotated[
+        Annotated[Prompt, Tag(ONE)] | Annotated[list[Prompt], Field(min_length=1, max_length=20), Tag(MANY)],
+        Discriminator(_one_or_several),
+    ] = Field(description="plays a prompt, or several in their order")
     next: str = Field(description="the step that follows")
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        return self.greeting if isinstance(self.greeting, list) else [self.greeting]
 
 
 class MenuStep(Step):
@@ -190,9 +155,7 @@ class MenuStep(Step):
     BRANCHES = ("otherwise",)
     GIVES_CHOICE = True
     menu: Menu = Field(description="plays a prompt and collects a key; keys pressed meanwhile count")
-    keys: dict[Literal["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#"], str] = Field(
-        min_length=1, description="key of the phone to the step it leads to"
-    )
+    keys: dict[PhoneKey, str] = Field(min_length=1, description="key of the phone to the step it leads to")
     otherwise: str = Field(description="the step after the last attempt without a good key")
 
     @model_validator(mode="before")
@@ -202,6 +165,12 @@ class MenuStep(Step):
         if isinstance(data, dict) and isinstance(data.get("keys"), dict):
             data = {**data, "keys": {str(k) if isinstance(k, int) else k: v for k, v in data["keys"].items()}}
         return data
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> MenuStep:
+        if self.menu.repeat_key in self.keys:
+            raise ValueError(f"has {self.menu.repeat_key} as `repeat_key` and under `keys`; it can be one of them")
+        return self
 
     def branches(self) -> dict[str, str]:
         return {f"keys.{key}": target for key, target in self.keys.items()} | {"otherwise": self.otherwise}
@@ -214,6 +183,15 @@ class PassthruStep(Step):
     ok: str = Field(description="the step after answer 200")
     redirect: str = Field(description="the step after answer 302")
     failed: str | None = Field(None, description="any other answer, or none in time; the `redirect` branch unless set")
+
+
+class PassthruBesideStep(Step):
+    """`passthru` with `wait: false`."""
+
+    applet = "passthru"
+    BRANCHES = ("next",)
+    passthru: PassthruBeside = Field(description="tells the CRM of the call beside the flow")
+    next: str = Field(description="the step that follows at once")
 
 
 class ConnectStep(Step):
@@ -239,50 +217,62 @@ class HangupStep(Step):
     hangup: Hangup = Field(description="ends the call")
 
 
-class Gather(Prompt):
-    digits: StrictInt = Field(1, ge=1, le=128, description="digits to collect")
-
-
-class GatherStep(Step):
-    """Known, so that a flow that has one can be tried; the loader warns and makes a greeting of it."""
-
-    applet = "gather"
-    BRANCHES = ("next",)
-    gather: Gather = Field(description="plays a prompt and collects digits; not run by this version")
-    next: str = Field(description="the step that follows")
-
-    def as_greeting(self) -> GreetingStep:
-        """What this version runs instead: the prompt, without collecting."""
-        return GreetingStep(greeting=Prompt(say=self.gather.say, play=self.gather.play), next=self.next)
-
-
 STEPS: dict[str, type[Step]] = {
-    s.applet: s for s in (GreetingStep, MenuStep, PassthruStep, ConnectStep, VoicemailStep, HangupStep)
+    step.applet: step
+    for step in (
+        GreetingStep,
+        MenuStep,
+        GatherStep,
+        PassthruStep,
+        ConnectStep,
+        VoicemailStep,
+        HangupStep,
+        SetStep,
+        SayValueStep,
+        NoteStep,
+        ConsentStep,
+        SmsStep,
+        MailStep,
+        PageStep,
+        SwitchStep,
+        TimingStep,
+        LanguageStep,
+        PauseStep,
+        TransferStep,
+        BackStep,
+    )
 }
 
-# accepted when a configuration is read, but not run by this version
-LATER: dict[str, type[Step]] = {GatherStep.applet: GatherStep}
+# every form a step may have; an applet with two forms has a second tag
+BESIDE = "passthru beside"
+MODELS: dict[str, type[Step]] = {**STEPS, BESIDE: PassthruBesideStep}
 
 
 def applet_of(step: Any) -> str | None:
     """Which applet a raw or built step has; None if it has none or several."""
     if isinstance(step, Step):
         return step.applet
-    found = [name for name in (*STEPS, *LATER) if isinstance(step, dict) and name in step]
+    found = [name for name in STEPS if isinstance(step, dict) and name in step]
     return found[0] if len(found) == 1 else None
 
 
-AnyStep = Annotated[
-    Annotated[GreetingStep, Tag("greeting")]
-    | Annotated[MenuStep, Tag("menu")]
-    | Annotated[PassthruStep, Tag("passthru")]
-    | Annotated[ConnectStep, Tag("connect")]
-    | Annotated[VoicemailStep, Tag("voicemail")]
-    | Annotated[HangupStep, Tag("hangup")]
-    | Annotated[GatherStep, Tag("gather")],
-    Discriminator(
-        applet_of,
-        custom_error_type="applet",
-        custom_error_message=f"a step has exactly one of: {', '.join(STEPS)}",
-    ),
-]
+def tag_of(step: Any) -> str | None:
+    """Which of MODELS a raw or built step is."""
+    if isinstance(step, Step):
+        return next(tag for tag, model in MODELS.items() if type(step) is model)
+    applet = applet_of(step)
+    settings = step[applet] if applet == PassthruStep.applet else None
+    return BESIDE if isinstance(settings, dict) and settings.get("wait") is False else applet
+
+
+if TYPE_CHECKING:
+    AnyStep = Step
+else:
+    AnyStep = Annotated[
+        reduce(or_, (Annotated[step, Tag(tag)] for tag, step in MODELS.items())),
+        Discriminator(
+            tag_of,
+            custom_error_type="applet",
+            custom_error_message=f"a step has exactly one of: {', '.join(STEPS)}",
+        ),
+    ]

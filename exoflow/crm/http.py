@@ -105,6 +105,7 @@ class CrmClient:
         self._pool_size, self._resolver = pool_size, resolver or Resolver()
         self._context = _trusting(ca_file)
         self._adapters: dict[tuple[str, ...], _Adapter] = {}
+        self.in_flight = 0  # requests that wait for their answer: a rehearsal's clock must not overtake them
 
     def get(
         self,
@@ -153,6 +154,7 @@ class CrmClient:
         mask: Collection[str],
     ) -> Answer:
         begun, here = time.monotonic(), Trail()
+        self.in_flight += 1
         token, timer = connections.trail.set(here), gevent.Timeout(deadline)
         try:
             with timer:
@@ -172,6 +174,7 @@ class CrmClient:
             shown = CaseInsensitiveDict(response.headers)
             return Answer(here.status, shown, content, _ms(begun), mask_url(url, mask), excerpt(content, url, mask))
         finally:
+            self.in_flight -= 1
             connections.trail.reset(token)
         # raised out here, without a cause: the libraries' own errors carry the whole URL with its secrets
         raise CrmFailure(reason, mask_url(url, mask), _ms(begun), detail, here.status)

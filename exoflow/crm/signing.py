@@ -15,7 +15,7 @@ from exoflow.errors import ExoflowError
 SECRET_PREFIX = "whsec_"
 # the standard's bounds of a secret, in bytes
 MIN_SECRET_BYTES = 24
-MAX_SECRET_BYTES = 64
+MAX_SECRET_BYTES = 64  # as above
 
 
 class BadSecret(ExoflowError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
 from exoflow.flow.here import Here
 
+TELL_MARGIN = 1.0  # seconds beyond a question's own deadline before the record is closed without what came of it
 # which stage of the design's table a failure belongs to: D is the way to the CRM, E the CRM itself
 _STAGE: dict[str, Stage] = {"timeout": "E", "body": "E"}
 
@@ -32,9 +33,27 @@ def ask(here: Here, url: str, *, timeout: float, hold: Prompt | None, headers: M
 
     Never raises for the CRM's sake: every failure is noted with its cure and returned.
     """
+    found = here.while_asking(_request(here, url, timeout, headers), here.hold_sound(hold, timeout), timeout)
+    return _told(here, here.step, url, found, here.failed)
+
+
+def tell(here: Here, url: str, *, timeout: float) -> None:
+    """GETs `url` beside the flow, with what is known now; what comes of it is noted at the step that told."""
+    request, step = _request(here, url, timeout, None), here.step
+
+    def note(stage: Stage, code: str, text: str, **evidence: Any) -> None:
+        here.call.note(stage, code, text, step=step, **evidence)
+
+    def send() -> None:
+        _told(here, step, url, request(), note)
+
+    here.afterwards(send, seconds=timeout + TELL_MARGIN)
+
+
+def _request(here: Here, url: str, timeout: float, headers: Mapping[str, str] | None) -> Callable[[], Answer | CrmFailure]:
+    """The question with what is known of the call now, to be asked."""
     account, crm = here.account, here.parts.crm
-    now = datetime.now(UTC)
-    sent = parameters(here.call.state, now=now, account=account, account_id=here.account_id)
+    sent = parameters(here.call.state, now=datetime.now(UTC), account=account, account_id=here.account_id)
 
     def get() -> Answer | CrmFailure:
         try:
@@ -49,21 +68,24 @@ def ask(here: Here, url: str, *, timeout: float, hold: Prompt | None, headers: M
         except CrmFailure as failure:  # as a value: gevent would print it as an unhandled exception of its greenlet
             return failure
 
+    return get
+
+
+def _told(here: Here, step: str, url: str, found: Answer | CrmFailure, failed: Callable[..., None]) -> Asked:
+    """Notes what came of a question at the step that asked it."""
     # the call's own parameters would hide what matters; they are the dialect's, and the call's record has them
-    shown_url = mask_url(url, account.crm.mask)
-    found = here.while_asking(get, here.hold_sound(hold, timeout), timeout)
+    shown_url = mask_url(url, here.account.crm.mask)
     if isinstance(found, CrmFailure):
         code = f"crm.{found.reason}"
         stage = _STAGE.get(found.reason, "D")
         text = f"{urlsplit(url).hostname}: {found.detail} (after {found.ms} ms); {found.cure}"
-        here.failed(stage, code, text, url=shown_url, status=found.status, ms=found.ms)
+        failed(stage, code, text, url=shown_url, status=found.status, ms=found.ms)
         return Asked(None, code)
-    answer: Answer = found
-    code = f"crm.{answer.status}"
-    shown: dict[str, Any] = {"url": shown_url, "status": answer.status, "ms": answer.ms, "answer": answer.excerpt}
-    if answer.status >= 400 or answer.status < 200:
-        cure = "see the CRM's own log for the error" if answer.status >= 500 else "check the URL and its key"
-        here.failed("E", code, f"The CRM answered {answer.status} in {answer.ms} ms; {cure}", **shown)
+    code = f"crm.{found.status}"
+    shown: dict[str, Any] = {"url": shown_url, "status": found.status, "ms": found.ms, "answer": found.excerpt}
+    if found.status >= 400 or found.status < 200:
+        cure = "see the CRM's own log for the error" if found.status >= 500 else "check the URL and its key"
+        failed("E", code, f"The CRM answered {found.status} in {found.ms} ms; {cure}", **shown)
     else:
-        here.note("E", code, f"The CRM answered {answer.status} in {answer.ms} ms", **shown)
-    return Asked(answer, code)
+        here.call.note("E", code, f"The CRM answered {found.status} in {found.ms} ms", step=step, **shown)
+    return Asked(found, code)

@@ -9,7 +9,7 @@ from exoflow.calls.model import CallOutcome, CallState, Stage
 from exoflow.config.steps import Step
 from exoflow.errors import CallEnded, Disconnected, ExoflowError
 from exoflow.flow.applets import APPLETS
-from exoflow.flow.here import Here
+from exoflow.flow.here import Here, Place
 from exoflow.lines.legs import moment
 
 log = logging.getLogger("exoflow.flow")
@@ -24,18 +24,19 @@ WAYS_ON = ("failed", "otherwise", "unanswered", "redirect", "next")
 
 def run(here: Here) -> None:
     """From `here.step` to the flow's end. Raises Disconnected when the socket is lost and not the call: another takes over."""
-    branch: str | None = None
     passed_over = False
-    seen_alone: set[str] = set()
+    branch: str | Place | None = None
+    seen_alone: set[Place] = set()
     for _ in range(MAX_STEPS):
         step = here.flow.steps[here.step]
+        here.way.append(here.place)
         applet = APPLETS[step.applet]
         _still_ours(here)
         if here.caller_gone:
             _caller_left(here)
-            if here.step in seen_alone:
+            if here.place in seen_alone:
                 break  # round and round without anybody
-            seen_alone.add(here.step)
+            seen_alone.add(here.place)
         try:
             if here.caller_gone and applet.needs_caller:
                 passed_over = True
@@ -62,7 +63,10 @@ def run(here: Here) -> None:
             raise
         if branch is None:
             break
-        here.step = step.branches()[branch]
+        if isinstance(branch, Place):
+            here.go_to(branch)
+        else:
+            here.step = step.branches()[branch]
     else:
         here.failed("C", "flow.too_long", f"The flow went through {MAX_STEPS} steps; look for a circle in it")
     _still_ours(here)

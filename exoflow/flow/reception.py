@@ -103,13 +103,13 @@ class Reception:
             routes = parts.config.candidates(state.facts.dialled_raw, state.facts.trunk)
             _turn_away(session, call, routes if len(routes) > 1 else [])
             return
-        if account is None or state.facts.flow not in account.flows:
+        if account is None or _entry(state.facts, account) is None:
             call.note("C", "flow.gone", "The call came back and its flow is no longer in the configuration")
             session.hang_up("NORMAL_TEMPORARY_FAILURE")
             call.close("lost", "flow.gone")
             return
         here = _here(parts, session, call, state.facts.account, account)
-        here.step = next((e.step for e in reversed(state.journey) if e.step in here.flow.steps), None) or here.flow.start
+        here.restore()
         here.note("C", "call.resumed", f"The call came back after its socket was lost: it goes on at {here.step}")
         engine.run(here)
 
@@ -121,8 +121,13 @@ def _came_back(channel: Headers) -> bool:
 
 
 def _here(parts: Parts, session: CallSession, call: Call, account_id: str, account: Account) -> Here:
-    flow = account.flows[call.state.facts.flow or ""]
-    return Here(parts, session, call, account_id, account, flow)
+    return Here(parts, session, call, account_id, account, _entry(call.state.facts, account) or "")
+
+
+def _entry(facts: CallFacts, account: Account) -> str | None:
+    """The flow that answers a call, as it is run for the number that was dialled; None if there is none any more."""
+    name = next((n.entry for n in account.numbers if (n.number, n.flow) == (facts.dialled, facts.flow)), facts.flow)
+    return name if name in account.flows else None
 
 
 def _created(channel: Headers) -> datetime:

@@ -16,6 +16,7 @@ from exoflow.esl import safety
 from exoflow.flow.here import Here
 from exoflow.lines.legs import RecordingEvents
 
+DECLINED = "recording.declined"  # the journey's line where a caller's refusal (applet `consent`) is kept
 STOP_SECONDS = 2.0  # from a talk's end to RECORD_STOP: the file is closed within milliseconds
 START_SECONDS = 1.0  # from the beginning to RECORD_START
 TOLERANCE_SECONDS = 1.0  # a file may be shorter than the talk by a frame or two; a second is missing sound

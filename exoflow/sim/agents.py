@@ -45,9 +45,15 @@ class AgentScript:
         return cls(alert_after=alert_after, answer_after=answer_after, talk_seconds=talks)
 
     @classmethod
-    def announcement(cls) -> AgentScript:
-        """`The number you are calling is switched off`: audio without ALERTING, then nothing."""
-        return cls(alert_after=None, announcement_after=1.5, answer_after=None)
+    def announcement(cls, lasts: float | None = None, cause: str = "NO_USER_RESPONSE") -> AgentScript:
+        """`The number you are calling is switched off`: audio without ALERTING, then nothing, or the release after it."""
+        released = "" if lasts is None else cause
+        return cls(alert_after=None, announcement_after=1.5, answer_after=lasts, cause=released)
+
+    @classmethod
+    def unannounced(cls, after: float = 4.0, talks: float | None = 10.0) -> AgentScript:
+        """CONNECT without ALERTING, as some exchanges do."""
+        return cls(alert_after=None, answer_after=after, talk_seconds=talks)
 
     @classmethod
     def unreachable(cls) -> AgentScript:

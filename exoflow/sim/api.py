@@ -75,7 +75,7 @@ def _uuid_transfer(switch: EmbeddedSwitch, arguments: str) -> str:
         return NO_CHANNEL
     if len(words) < 2:
         return "-USAGE: <uuid> [-bleg|-both] <dest-exten> [<dialplan>] [<context>]\n"
-    channel.session.transfer(words[1])
+    channel.session.transfer(words[1], words[3] if len(words) > 3 else "")
     return "+OK\n"
 
 
@@ -83,6 +83,16 @@ def _sched_del(switch: EmbeddedSwitch, arguments: str) -> str:
     channel = switch.channels.get(arguments.strip())
     deleted = channel.session.cancel_scheduled() if channel is not None and channel.session is not None else 0
     return f"+OK Deleted: {deleted}\n"
+
+
+def _global_getvar(switch: EmbeddedSwitch, arguments: str) -> str:
+    return switch.globals.get(arguments.strip(), "")
+
+
+def _global_setvar(switch: EmbeddedSwitch, arguments: str) -> str:
+    name, _, value = arguments.partition("=")
+    switch.globals[name.strip()] = value.strip()
+    return "+OK\n"
 
 
 def _status(switch: EmbeddedSwitch, arguments: str) -> str:
@@ -141,6 +151,8 @@ _COMMANDS: dict[str, Callable[[EmbeddedSwitch, str], str]] = {
     "uuid_setvar": _uuid_setvar,
     "uuid_transfer": _uuid_transfer,
     "sched_del": _sched_del,
+    "global_getvar": _global_getvar,
+    "global_setvar": _global_setvar,
     "status": _status,
     "show": _show,
     "version": lambda switch, _: f"FreeSWITCH Version {VERSION}\n",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from gevent.event import Event
 
 from exoflow.sim.causes import q850
+from exoflow.sim.cdr import write_cdr
 from exoflow.sim.clock import stamp
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ _STATE_NUMBERS = {
 
 # names of a caller profile's times in events, in their order; microseconds, 0 = has not happened
 _TIMES = ("Answered", "Progress", "Progress-Media", "Hangup", "Transfer", "Resurrect", "Bridged", "Last-Hold", "Hold-Accum")
+
+
+_DURATIONS = {"sec": "duration", "msec": "mduration", "usec": "uduration"}
 
 
 class Channel:
@@ -90,6 +94,20 @@ class Channel:
         else:
             self.variables[name] = (old if old.startswith("ARRAY::") else f"ARRAY::{old}") + f"|:{value}"
 
+    FIELDS = frozenset(
+        """dialplan username caller_id_name caller_id_number ani network_addr rdnis destination_number uuid source context
+        chan_name""".split()  # noqa: SIM905
+    )
+
+    def field(self, name: str) -> str:
+        """A field of the caller profile by the name that the dialplan has for it; empty when there is none."""
+        number = "" if self.withheld else self.caller
+        return {
+            "dialplan": "XML", "username": number, "caller_id_name": number, "caller_id_number": number, "ani": number,
+            "rdnis": self.rdnis, "destination_number": self.destination, "uuid": self.uuid, "source": "mod_freetdm",
+            "context": self.context, "chan_name": self.name,
+        }.get(name, "")  # fmt: skip
+
     # --- life ---
 
     def ring(self) -> None:
@@ -107,6 +125,7 @@ class Channel:
             return
         self.media = True
         self._mark("Progress-Media")
+        self.set("endpoint_disposition", "EARLY MEDIA")
         self.switch.bus.fire("CHANNEL_PROGRESS_MEDIA", self)
         self.wake.set()
 
@@ -145,6 +164,8 @@ class Channel:
             task()
         self.state = "CS_REPORTING"
         self.variables.update(self._closing_variables())
+        if self.switch.cdr is not None:
+            write_cdr(self.switch.cdr, self)
         self.switch.channels.pop(self.uuid, None)
         self.switch.bus.fire("CHANNEL_HANGUP_COMPLETE", self, head=[("Hangup-Cause", self.cause)])
         self.wake.set()
@@ -157,10 +178,10 @@ class Channel:
         self._mark("Bridged")
         self.wake.set()
 
-    def transferred(self, destination: str) -> None:
+    def transferred(self, destination: str, context: str) -> None:
         """On its way to another extension: the destination before it stands in RDNIS from now on."""
         self.rdnis = self.destination
-        self.destination = destination
+        self.destination, self.context = destination, context
         self._mark("Transfer")
         self.times["Bridged"] = 0  # facts: it reads 0 after a transfer
 
@@ -259,18 +280,26 @@ class Channel:
             "end": ended,
         }
         closing = {"hangup_cause": self.cause, "hangup_cause_q850": str(q850(self.cause))}
+        closing["digits_dialed"] = (self.session.typed if self.session is not None else "") or "none"
         closing |= {f"{name}_stamp": stamp(at) for name, at in marks.items() if at}
-        for name, at in marks.items():
+        for name, at in (marks | {"last_hold": 0, "resurrect": 0}).items():
             closing |= {f"{name}_epoch": str(at // 1_000_000), f"{name}_uepoch": str(at)}
+        closing |= {"hold_accum_seconds": "0", "hold_accum_usec": "0", "hold_accum_ms": "0"}
+        if self.session is not None and self.session.ran:
+            application, argument, _ = self.session.ran[-1]
+            closing |= {"last_app": application} | ({"last_arg": argument} if argument else {})
+        closing["caller_id"] = f'"{self.caller}" <{self.caller}>'
         spans = {
-            "duration": (self.created, ended),
-            "billsec": (answered, ended),
-            "progresssec": (self.created, t["Progress"]),
-            "answersec": (self.created, answered),
-            "waitsec": (self.created, bridged),
+            "": (self.created, ended),
+            "bill": (answered, ended),
+            "progress": (self.created, t["Progress"]),
+            "answer": (self.created, answered),
+            "wait": (self.created, bridged),
+            "progress_media": (self.created, t["Progress-Media"]),
+            "flow_bill": (self.created, ended),
         }
         for name, (start, stop) in spans.items():
-            closing[name] = str((stop - start) // 1_000_000 if start and stop else 0)
-        closing["billmsec"] = str((ended - answered) // 1000 if answered else 0)
-        closing["mduration"] = str((ended - self.created) // 1000)
+            for unit, divisor in (("sec", 1_000_000), ("msec", 1000), ("usec", 1)):
+                whole = stop // divisor - start // divisor if start and stop else 0
+                closing[f"{name}{unit}" if name else _DURATIONS[unit]] = str(whole)
         return closing

@@ -1,123 +1,273 @@
-"""What the project's `dialplan/` does with a call, for the embedded switch: the contract between switch and app.
+"""The project's own `dialplan/`, read and followed as mod_dialplan_xml of FreeSWITCH 1.10.12 does (parse_exten, 98-640).
 
-Same variables and reasons as `dialplan/from-pri/*.xml`. A call is counted per trunk, guarded, and given to the app in rounds: a
-round that comes back lost its app or found none. Nobody there for too long, or too many deaths, lead to the fallback. What
-judges the app runs on the wall clock.
+A hunt goes through the extensions of a context and collects the actions of those that match; `inline` ones run at once.
+What the files say and why is in the files and in docs/freeswitch-conf.md. An attribute that is not known here is an error:
+better than to pass over a condition that the real switch would look at.
 """
 
 from __future__ import annotations
 
 import re
-import time
+import sys
+import sysconfig
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exoflow.sim.apps import application
+from exoflow.errors import ExoflowError
+from exoflow.sim.expand import expand
+from exoflow.sim.frames import is_true
 
 if TYPE_CHECKING:
     from exoflow.sim.session import Session
 
-GUARD = "exoflow_guard"  # an app accepted the call and did nothing with it
-FALLBACK = "exoflow_fallback"
-MAX_DEATHS, DEATH_SECONDS = 3, 10.0  # so many deaths with one call within so many seconds: the call kills its apps
-REFUSED_SECONDS, LOOK_MS = 2.0, 250  # in 2 s a supervisor has restarted the app; so often it is looked for
-FALLBACK_TONE = "tone_stream://%(330,0,950);%(330,0,1400);%(330,1000,1800);loops=2"  # ITU-T E.180: cannot be completed
+CONTEXT = "from-pri"
+_DIRECTIVE = re.compile(r'<X-PRE-PROCESS\s+cmd="(\w+)"\s+data="([^"]*)"\s*/>')
+_GLOBAL = re.compile(r"\$\$\{([\w.-]+)\}")
+_GROUP = re.compile(r"\$(\d{1,2})")
+_INLINE = {"set", "multiset", "unset", "export", "log"}  # of the applications here those with SAF_ROUTING_EXEC
+_KNOWN = {
+    "extension": {"name", "continue"},
+    "condition": {"field", "expression", "break", "regex", "require-nested"},
+    "regex": {"field", "expression"},
+    "action": {"application", "data", "inline", "loop"},
+    "anti-action": {"application", "data", "inline", "loop"},
+}
 
-Actions = Iterator[tuple[str, str]]
+
+class DialplanError(ExoflowError):
+    """The dialplan's files are not there, or say something that this switch does not know. Names the file or element."""
+
+
+def folder() -> Path:
+    """Where `dialplan/` and `freeswitch-conf/` are: beside the package in a checkout, else where the wheel put them.
+
+    Raises DialplanError.
+    """
+    checkout = Path(__file__).parents[2]
+    installed = Path(sysconfig.get_path("data")) / "share" / "exoflow"
+    for place in (checkout, installed, Path(sys.prefix) / "share" / "exoflow"):
+        if (place / "dialplan" / "from-pri.xml").is_file():
+            return place
+    raise DialplanError(f"dialplan/from-pri.xml is neither in {checkout} nor in {installed}: install exoflow again")
+
+
+@dataclass(frozen=True)
+class Action:
+    """One application with its argument, `$${…}` and `${…}` still in it."""
+
+    application: str
+    data: str
+    inline: bool
+    times: int
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`field` None: always true. `regexes` (field, expression) stand for the one expression when `rule` names how many."""
+
+    field: str | None
+    expression: str
+    stops: str
+    rule: str = ""
+    regexes: tuple[tuple[str, str], ...] = ()
+    actions: tuple[Action, ...] = ()
+    otherwise: tuple[Action, ...] = ()
+    nested: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extension:
+    name: str
+    goes_on: bool
+    conditions: tuple[Condition, ...] = field(repr=False)
+
+
+@dataclass
+class Route:
+    """What a hunt found: the actions to run, under the name of the first extension that had one.
+
+    `at` is the action that runs or ran last, `children` what execute_extension ran meanwhile.
+    """
+
+    name: str
+    number: str
+    actions: list[Action] = field(default_factory=list)
+    at: int = -1
+    children: list[Route] = field(default_factory=list)
 
 
 class Dialplan:
-    """`hosts` is the argument of `socket`, `others` that of a second box; `most_calls` counts per trunk.
+    """One context's extensions. Raises DialplanError when its files cannot be read."""
 
-    Called for a destination it gives the actions one after the other, each decided when the one before has ended.
-    """
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.contexts = _contexts(path)
 
-    def __init__(self, hosts: str, others: str = "", *, guard_seconds: float = 5.0, most_calls: int | None = None) -> None:
-        self.hosts, self.others = hosts, others
-        self.guard_seconds, self.most_calls = guard_seconds, most_calls
-        self.drain = False
+    def hunt(self, session: Session, destination: str, context: str) -> Route | None:
+        """The actions for a destination, the inline ones done; None when no extension had any."""
+        route: Route | None = None
+        for extension in self.contexts.get(context, ()):
+            actions: list[Action] = []
+            proceed, acted = self._extension(session, extension.conditions, destination, actions)
+            if acted:
+                route = route or Route(extension.name, destination)
+                route.actions.extend(actions)
+            if proceed and not extension.goes_on:
+                break
+        return route
 
-    def __call__(self, session: Session, destination: str) -> Actions:
-        if destination == GUARD:
-            yield from self._guard(session)
-        elif destination == FALLBACK:
-            yield from self._fallback()
-        elif re.fullmatch(r"\+?\d{2,15}", destination):
-            yield from self._new(session, destination)
-            yield from self._rounds(session)
-        else:
-            yield "set", "exo_refused=number"
-            yield "hangup", "UNALLOCATED_NUMBER"
+    def _extension(
+        self, session: Session, conditions: tuple[Condition, ...], destination: str, found: list[Action]
+    ) -> tuple[bool, bool]:
+        """Goes through an extension's conditions: whether the hunt may end with it, and whether it had any action."""
+        proceed = acted = False
+        for condition in conditions:
+            true, match = self._true(session, condition, destination)
+            proceed = true
+            for action in condition.actions if true else condition.otherwise:
+                acted = proceed = True
+                self._take(session, action, match if true else None, found)
+            if condition.stops == "always" or condition.stops == ("on-true" if true else "on-false"):
+                break
+            if proceed and condition.nested:
+                proceed, inner = self._extension(session, condition.nested, destination, found)
+                acted = acted or inner
+                if not proceed and condition.stops != "never":
+                    break
+        return proceed, acted
 
-    def _new(self, session: Session, destination: str) -> Actions:
-        """Marks and admission."""
-        variables, trunk = session.channel.variables, session.phone.trunk
-        variables |= {"exo_entry": "0", "exo_did": destination.removeprefix("+"), "exo_trunk": trunk.name}
-        if re.fullmatch(r"\+?\d{2,20}", session.channel.rdnis):
-            variables["exo_diverted_from"] = session.channel.rdnis
-        if self.drain:
-            yield "set", "exo_refused=drain"
-            yield "hangup", "NORMAL_TEMPORARY_FAILURE"
-        most = trunk.channels if self.most_calls is None else self.most_calls
-        yield "multiset", "^^;exo_refused=limit;limit_ignore_transfer=true"
-        yield "limit", f"hash exoflow_in {trunk.name} {most} !USER_BUSY"
-        yield "unset", "exo_refused"
-
-    def _rounds(self, session: Session) -> Actions:
-        yield "multiset", "^^;hangup_after_bridge=false;continue_on_fail=true"
-        gone_at = time.monotonic()  # since when the call has no app
-        while True:
-            yield from self._round(session, self.hosts, "hosts")
-            if session.reached_app:
-                gone_at = time.monotonic()
-                session.deaths.append(gone_at)
-                session.channel.variables["exo_end"] = "died"
-                if session.died_too_often(MAX_DEATHS, DEATH_SECONDS):
-                    yield from _to_fallback("deaths")
-                    return
+    def _take(self, session: Session, action: Action, match: re.Match[str] | None, found: list[Action]) -> None:
+        data = self._globals(session, action.data)
+        if match is not None:
+            data = _GROUP.sub(lambda one: (match[int(one[1])] or "") if int(one[1]) <= match.re.groups else "", data)
+        for _ in range(action.times):
+            if action.inline and action.application in _INLINE:
+                session.execute(action.application, data)
+            elif action.inline:
+                text = f"{action.application} cannot run inline: FreeSWITCH passes over it"
+                session.switch.complain("inline", text, session)
             else:
-                session.channel.variables["exo_end"] = "refused"
-                if time.monotonic() - gone_at >= REFUSED_SECONDS:
-                    yield from _to_fallback("refused")
-                    return
-                yield "exo_wait", str(LOOK_MS)
+                found.append(Action(action.application, data, inline=False, times=1))
 
-    def _round(self, session: Session, hosts: str, asked: str) -> Actions:
-        """One guarded `socket`; `exo_entry` counts them, so that an app knows whether the call is still its own."""
-        entry = int(session.channel.variables.get("exo_entry", "0")) + 1
-        yield "multiset", f"^^;exo_asked={asked};exo_entry={entry}"
-        yield "sched_transfer", f"+{self.guard_seconds:g} {GUARD} XML from-pri"
-        yield "socket", f"{hosts} async full"
-        yield "sched_cancel", ""
+    def _true(self, session: Session, condition: Condition, destination: str) -> tuple[bool, re.Match[str] | None]:
+        """Is it met, and by what: the groups that `$1` stands for, if the expression has any."""
+        if condition.rule:
+            matches = [self._match(session, name, expression, destination) for name, expression in condition.regexes]
+            met = [match for match in matches if match is not None]
+            true = {"all": len(met) == len(matches), "any": bool(met), "xor": len(met) == 1}[condition.rule]
+            return true, met[-1] if met and "(" in met[-1].re.pattern else None
+        if condition.field is None:
+            return True, None
+        found = self._match(session, condition.field, condition.expression, destination)
+        if found is not None and "(" in found.re.pattern:
+            session.channel.set("DP_MATCH", None)
+            for group in (found[0], *found.groups()):
+                session.channel.add("DP_MATCH", group or "")
+            return True, found
+        return found is not None, None
 
-    def _guard(self, session: Session) -> Actions:
-        """The other boxes, once, then the fallback."""
-        variables = session.channel.variables
-        if self.others and "exo_others_tried" not in variables:
-            variables["exo_others_tried"] = "true"
-            yield from self._round(session, self.others, "others")
-            if session.reached_app:
-                yield from self._rounds(session)
-        yield from _to_fallback("guard")
+    def _match(self, session: Session, name: str, expression: str, destination: str) -> re.Match[str] | None:
+        if "$" in name:
+            value = expand(session, self._globals(session, name))
+        elif name == "destination_number":
+            value = destination
+        else:
+            value = session.channel.field(name)
+        return _compiled(expand(session, self._globals(session, expression))).search(value)
 
-    def _fallback(self) -> Actions:
-        yield "sched_cancel", ""
-        yield "answer", ""
-        yield "sleep", "300"
-        yield "playback", FALLBACK_TONE
-        yield "hangup", "NORMAL_CLEARING"
-
-
-def _to_fallback(why: str) -> Actions:
-    yield "set", f"exo_fallback={why}"
-    yield "transfer", f"{FALLBACK} XML from-pri"
+    @staticmethod
+    def _globals(session: Session, text: str) -> str:
+        """`$${…}`, which FreeSWITCH replaces when it reads the file; here at each use, so that a change needs no reload."""
+        if "$${" not in text:
+            return text
+        return _GLOBAL.sub(lambda found: session.switch.globals.get(found[1], ""), text)
 
 
-@application("exo_wait")
-def wait_for_an_app(session: Session, argument: str) -> None:
-    """Milliseconds of the wall clock between two looks; what a caller with audio types meanwhile is kept in `exo_typed`."""
-    session.wait(float(argument) / 1000, wall=True)
-    if session.channel.media and session.digits:
-        typed = session.channel.variables.get("exo_typed", "") + "".join(session.digits)
-        session.digits.clear()
-        session.channel.set("exo_typed", typed)
+@cache
+def _compiled(expression: str) -> re.Pattern[str]:
+    return re.compile(expression)
+
+
+def read_globals(path: Path) -> dict[str, str]:
+    """The `set` directives of a vars.xml."""
+    found: dict[str, str] = {}
+    for command, data in _DIRECTIVE.findall(path.read_text(encoding="utf-8")):
+        if command == "set":
+            name, _, value = data.partition("=")
+            found[name] = value
+    return found
+
+
+@cache
+def _contexts(path: Path) -> dict[str, tuple[Extension, ...]]:
+    text = "\n".join(_lines(path))
+    try:
+        root = ET.fromstring(f"<dialplan>{text}</dialplan>")
+    except ET.ParseError as error:
+        raise DialplanError(f"{path} and what it includes is no XML: {error}") from error
+    return {
+        context.get("name", ""): tuple(_extension(one) for one in context.iterfind("extension"))
+        for context in root.iterfind("context")
+    }
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """A file with its includes, as FreeSWITCH's preprocessor makes it (switch_xml.c preprocess): line by line.
+
+    A line that has `include` in angle brackets is dropped, so is each directive; an include's files come in order of name.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DialplanError(f"{path} cannot be read: {error}") from error
+    for line in lines:
+        if found := _DIRECTIVE.search(line):
+            if found[1] == "include":
+                for included in sorted(path.parent.glob(found[2])):
+                    yield from _lines(included)
+        elif "<include>" not in line and "</include>" not in line and not line.startswith("<?xml"):
+            yield line
+
+
+def _extension(element: ET.Element) -> Extension:
+    _check(element)
+    conditions = tuple(_condition(one) for one in element.iterfind("condition"))
+    return Extension(element.get("name", "UNKNOWN"), is_true(element.get("continue")), conditions)
+
+
+def _condition(element: ET.Element) -> Condition:
+    _check(element)
+    rule = element.get("regex", "")
+    if rule not in ("", "all", "any", "xor"):
+        raise DialplanError(f'<condition regex="{rule}"> is not known')
+    for one in element.iterfind("regex"):
+        _check(one)
+    return Condition(
+        element.get("field"),
+        element.get("expression", ""),
+        element.get("break", "on-false"),
+        rule,
+        tuple((one.get("field", ""), one.get("expression", "")) for one in element.iterfind("regex")),
+        tuple(_action(one) for one in element.iterfind("action")),
+        tuple(_action(one) for one in element.iterfind("anti-action")),
+        tuple(_condition(one) for one in element.iterfind("condition")),
+    )
+
+
+def _action(element: ET.Element) -> Action:
+    _check(element)
+    data = (element.text or "").strip() or element.get("data", "")
+    return Action(element.get("application", ""), data, is_true(element.get("inline")), int(element.get("loop", "1")))
+
+
+def _check(element: ET.Element) -> None:
+    unknown = set(element.keys()) - _KNOWN[element.tag]
+    children = {child.tag for child in element} - set(_KNOWN)
+    if unknown or children:
+        raise DialplanError(
+            f"<{element.tag} {element.attrib}>: {sorted(unknown | children)} is not known to the embedded switch"
+        )

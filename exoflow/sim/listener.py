@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_EVENTS = 100_000  # per listener, as MAX_QUEUE_LEN (mod_event_socket.c:35)
 FIRST_COMMAND_SECONDS = 25.0  # wall seconds; mod_event_socket.c:2704
+# so long a virtual clock waits for an app that lingers behind its call: its last commits come before other calls' next events
+LINGER_HELD_SECONDS = 0.05
 GOODBYE = "Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n"
 
 # the types that `myevents` switches on (mod_event_socket.c:2096-2120) and that this switch fires
@@ -70,6 +72,7 @@ class Listener:
         self._out: deque[bytes] = deque()
         self._out_ready = Flag()
         self._lingering: gevent.Greenlet | None = None
+        self._settled: gevent.Greenlet | None = None
 
     # --- events ---
 
@@ -77,7 +80,7 @@ class Listener:
         return self.enabled and self.running and (name in self.events or "ALL" in self.events)
 
     def offer(self, event: Event) -> None:
-        if not self._passes_filters(event):
+        if self.only is None and not self._passes_filters(event):  # the bus has looked at `only`
             return
         if self.my_events and self.session is not None and event.get("Unique-ID") != self.session.channel.uuid:
             return
@@ -113,7 +116,11 @@ class Listener:
             self._read_all()
         finally:
             self.running = False
-            self._ended()
+            if self.switch.killed:
+                writer.kill(block=False)
+                self._out.clear()
+            else:
+                self._ended()
             self._last_sent = True
             self._out_ready.set()
             writer.join(timeout=1.0)  # the notice on its way; a peer that does not read loses it
@@ -176,8 +183,10 @@ class Listener:
 
     def _ended(self) -> None:
         self.switch.bus.listeners[:] = [other for other in self.switch.bus.listeners if other is not self]
-        if self._lingering is not None:
-            self._lingering.kill(block=False)
+        self.switch.clock.release(self)
+        for later in (self._lingering, self._settled):
+            if later is not None:
+                later.kill(block=False)
         body = GOODBYE
         head = "Content-Type: text/disconnect-notice\n"
         if self.session is not None:
@@ -190,6 +199,8 @@ class Listener:
             self.close()
             return
         assert self.session is not None
+        self.switch.clock.hold(self)
+        self._settled = gevent.spawn_later(LINGER_HELD_SECONDS, self.switch.clock.release, self)
         channel = self.session.channel
         self._send(
             (

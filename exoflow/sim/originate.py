@@ -106,7 +106,7 @@ class BLeg:
             return
         self.channel = self._channel(trunk, slot, digits, shape, uuid)
         self.attempt.uuid = self.channel.uuid
-        self._life = gevent.spawn(self._live, self.channel)
+        self._life = self.switch.spawn(self._live, self.channel)
 
     def _channel(self, trunk: Trunk, slot: int, digits: str, shape: Callable[[int], str], uuid: str) -> Channel:
         if uuid and uuid in self.switch.channels:
@@ -184,15 +184,15 @@ class BLeg:
         assert self.attempt is not None
         self.attempt.answered = True
         if found := _SCHED_HANGUP.match(self.variables.get("execute_on_answer", "")):
-            wall = self.switch.clock.wall(float(found[1]))
-            gevent.spawn_later(wall, channel.hangup, cause_name(found[2] or "ALLOTTED_TIMEOUT"))
+            self.switch.clock.later(float(found[1]), channel.hangup, cause_name(found[2] or "ALLOTTED_TIMEOUT"))
 
     def _pause(self, channel: Channel, seconds: float) -> bool:
         """True when the time passed, False when the leg was hung up before."""
-        with gevent.Timeout(self.switch.clock.wall(seconds), False):
-            while not channel.hung_up:
-                channel.wake.wait()
-                channel.wake.clear()
+        clock = self.switch.clock
+        until = clock.elapsed() + seconds
+        while not channel.hung_up and clock.elapsed() < until:
+            clock.wait(channel.wake, until)
+            channel.wake.clear()
         return not channel.hung_up
 
     def _finish(self, channel: Channel) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import Event
 
+from exoflow.sim.clock import Timer
 from exoflow.sim.sounds import ENDLESS, Sound
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from exoflow.sim.trunk import Trunk
 
 THINKING_SECONDS = 1.0  # of switch time between a question's first word and the key
+KEY_SECONDS = 0.25  # of switch time from one key of an answer to the next: nobody types faster
 SILENT = "-"  # in `keys`: let this question pass without a key
 
 # what the owner of the phone notices, as (kind, text): ringing, answered, hears, asked, key, agent, talking, ended
@@ -63,7 +65,7 @@ class Phone:
         self._one_by_one = isinstance(keys, str)
         self._on_event = on_event
         self._ended = Event()
-        self._thinking: gevent.Greenlet | None = None
+        self._thinking: Timer | None = None
         self.asked = Event()  # set while the switch waits for keys
 
     # --- what the caller does ---
@@ -80,6 +82,10 @@ class Phone:
     def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
         if self.session is not None:
             self.session.channel.hangup(cause)
+
+    def after(self, seconds: float, act: Callable[..., object], *arguments: object) -> Timer:
+        """Does something so many seconds of switch time from now: `phone.after(3, phone.press, "1")`."""
+        return self.switch.clock.later(seconds, act, *arguments)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Until the call has ended, at most so many wall seconds. Has it?"""
@@ -126,12 +132,18 @@ class Phone:
         if self._answers:
             answer = self._next_answer(most)
             if answer != SILENT:
-                self._thinking = gevent.spawn_later(self.switch.clock.wall(THINKING_SECONDS), self.press, answer)
+                self._thinking = self.switch.clock.later(THINKING_SECONDS, self._type, answer)
+
+    def _type(self, keys: str) -> None:
+        """Key by key; who has begun types on, also when the question has had enough."""
+        self.press(keys[0])
+        if keys[1:]:
+            self.switch.clock.later(KEY_SECONDS, self._type, keys[1:])
 
     def was_asked(self) -> None:
         self.asked.clear()
         if self._thinking is not None:
-            self._thinking.kill(block=False)
+            self._thinking.cancel()
             self._thinking = None
 
     def _next_answer(self, most: int) -> str:
@@ -160,8 +172,13 @@ class Phone:
             self.cause = self.session.channel.cause
         self._finish()
 
+    def cut_off(self, cause: str) -> None:
+        """The switch died: the exchange clears the call."""
+        if self.ended_at is None:
+            self.turned_away(cause)
+
     def turned_away(self, cause: str) -> None:
-        """The exchange had no free channel: our switch never saw this call."""
+        """The exchange had no free channel, so that our switch never saw this call, or has lost it."""
         self.ended_at, self.cause = self.switch.clock.elapsed(), cause
         self._finish()
 

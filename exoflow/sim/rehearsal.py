@@ -30,7 +30,7 @@ class Rehearsal:
         self,
         config: Config,
         *,
-        speed: float = 1.0,
+        speed: float | None = 1.0,
         agents: Scripts | None = None,
         default_agent: AgentScript | None = None,
         scratch: Path | None = None,

@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 import uuid as uuids
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal
-
-import gevent
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from exoflow.sim.apps import APPLICATIONS, Application
 from exoflow.sim.causes import cause_name
 from exoflow.sim.channel import Channel
+from exoflow.sim.clock import Timer
+from exoflow.sim.dialplan import Route
 from exoflow.sim.expand import expand
 from exoflow.sim.frames import Command, is_true
 from exoflow.sim.listener import Listener
@@ -28,9 +28,23 @@ if TYPE_CHECKING:
 # a listener that ends this soon after `connect` ends before the session has parked: the park then never ends
 # (facts: 50 of 60 at once, 0 of 60 after 50 ms); wall seconds
 EARLY_CLOSE_SECONDS = 0.02
+FRAME_SECONDS = 0.02  # of audio: a parked call eats one key that waits with each (switch_ivr.c:1149)
+KEY_DURATION = "2000"  # default_dtmf_duration, in samples
+MAX_FORWARDS = 70  # each transfer takes one, and a call without any is hung up (switch_ivr.c:2172)
+LOOP_SECONDS = 0.5  # `loops` ends after an application that took less (switch_ivr.c:652)
+MAX_STACK = 16  # of execute_extension in execute_extension (SWITCH_MAX_STACKS)
 
 # why a wait ended: its time was up, the channel is down, uuid_break, a transfer or reset, or what was waited for came
 Ending = Literal["time", "hangup", "break", "away", "came"]
+
+
+class Past(NamedTuple):
+    """Where the call was before a transfer."""
+
+    destination: str
+    rdnis: str
+    times: dict[str, int]
+    route: Route | None
 
 
 class Session:
@@ -45,13 +59,16 @@ class Session:
         self.controlled = False
         self.reset = False  # CS_RESET of socket_resume
         self.break_flag = False
-        self.transfer_to: str | None = None
+        self.transfer_to: tuple[str, str] | None = None  # extension and context
         self.digits: deque[str] = deque()
         self.listeners: list[Listener] = []
-        self.deaths: list[float] = []  # wall times at which the app let go of this call
-        self.reached_app = False  # did the last `socket` connect?
-        self.served = False  # did anything of the app run since?
-        self.timers: list[gevent.Greenlet] = []
+        self.served = False  # did anything of the app run since the last `socket`?
+        self.timers: list[Timer] = []
+        self.ran: list[tuple[str, str | None, int]] = []  # application, argument, microseconds: the CDR's log
+        self.typed = ""  # all keys that anything took
+        self.limited_by = ""  # key of the `limit` that counts this call
+        self.route: Route | None = None
+        self.past: list[Past] = []
         self.recordings: dict[str, TalkRecording] = {}
 
     # --- from elsewhere ---
@@ -63,6 +80,7 @@ class Session:
 
     def hung_up(self) -> None:
         self.cancel_scheduled()
+        self.mind_clock()
         for listener in list(self.listeners):
             listener.channel_down()
 
@@ -78,14 +96,23 @@ class Session:
         self.digits.append(key)
         self.channel.wake.set()
 
-    def transfer(self, destination: str) -> None:
-        self.transfer_to = destination
+    def take_key(self) -> str:
+        """The oldest key that waits, with the event that tells of it (switch_channel_dequeue_dtmf)."""
+        key = self.digits.popleft()
+        self.typed += key
+        tail = [("DTMF-Digit", key), ("DTMF-Duration", KEY_DURATION), ("DTMF-Source", "INBAND_AUDIO")]
+        self.switch.bus.fire("DTMF", self.channel, tail=tail)
+        return key
+
+    def transfer(self, destination: str, context: str = "") -> None:
+        self.transfer_to = destination, context or self.channel.context
         self.channel.wake.set()
 
     def listener_ended(self, listener: Listener) -> None:
         """CF_CONTROLLED is cleared, unless the listener ended before the session parked: nobody clears it then."""
         if listener in self.listeners:
             self.listeners.remove(listener)
+            self.mind_clock()
         connected = listener.connected_at
         # an execute that ran shows that the session had parked
         if connected is None or (time.monotonic() - connected < EARLY_CLOSE_SECONDS and not self.served):
@@ -98,26 +125,25 @@ class Session:
                 self.reset = True
         self.channel.wake.set()
 
-    def died_too_often(self, most: int, seconds: float) -> bool:
-        """Has this call come back from its app so many times within so many wall seconds?"""
-        if len(self.deaths) < most:
-            return False
-        return self.deaths[-1] - self.deaths[-most] <= seconds
-
     # --- timers (sched_*) ---
 
-    def schedule(self, wall_seconds: float, act: Callable[[], None]) -> None:
-        self.timers.append(gevent.spawn_later(wall_seconds, act))
+    def schedule(self, seconds: float, act: Callable[[], None]) -> None:
+        """After so many seconds of switch time, unless the call has gone or sched_cancel took it back."""
+        self.timers.append(self.switch.clock.later(seconds, act))
         self.channel.set("last_sched_id", str(self.switch.next_task()))
 
     def cancel_scheduled(self) -> int:
         """Deletes all scheduled tasks of this call; how many there were."""
-        pending = [timer for timer in self.timers if not timer.ready()]
+        pending = [timer for timer in self.timers if timer.pending]
         for timer in pending:
-            if timer is not gevent.getcurrent():
-                timer.kill(block=False)
+            timer.cancel()
         self.timers.clear()
         return len(pending)
+
+    def mind_clock(self) -> None:
+        """While the call is parked for an app that has nothing running on it, the app owes a command and the clock waits."""
+        owes = self.listeners and not self.channel.hung_up and self.running[-1:] == ["socket"]
+        (self.switch.clock.hold if owes else self.switch.clock.release)(self)
 
     # --- the thread ---
 
@@ -125,33 +151,64 @@ class Session:
         """switch_channel_ready: neither down nor on its way to another extension."""
         return not self.channel.hung_up and self.transfer_to is None and not self.reset
 
-    def run(self, extension: Callable[[Session, str], Iterator[tuple[str, str]]], destination: str) -> None:
+    @property
+    def in_app(self) -> bool:
+        """Is the app in charge: does `socket` run? Else the dialplan is."""
+        return "socket" in self.running
+
+    def run(self) -> None:
         """Routes and executes until the call is over, then reports it."""
         channel = self.channel
         try:
             self.switch.bus.fire("CHANNEL_CREATE", channel)
             while not channel.hung_up:
+                channel.state = "CS_ROUTING"
+                self.route = self.switch.dialplan.hunt(self, channel.destination, channel.context)
+                if self.route is None:
+                    channel.hangup("NO_ROUTE_DESTINATION")
+                    break
                 channel.state = "CS_EXECUTE"
-                for application, argument in extension(self, destination):
-                    if not self.ready():
-                        break
-                    self.execute(application, argument)
-                destination = self._transferred()
-                if not destination:
+                self._follow(self.route)
+                if not self._transferred():
                     channel.hangup("NORMAL_CLEARING")  # past the last action (switch_core_state_machine.c:381)
         finally:
-            channel.hangup("NORMAL_TEMPORARY_FAILURE")  # only when the switch itself stops
-            channel.report()
-            self.phone.has_ended()
+            if not self.switch.killed:
+                channel.hangup("NORMAL_TEMPORARY_FAILURE")  # only when the switch itself stops
+                channel.report()
+                self.phone.has_ended()
 
-    def _transferred(self) -> str:
-        """Takes the destination of a pending transfer; empty if there is none."""
-        destination, self.transfer_to = self.transfer_to, None
-        if destination is None or self.channel.hung_up:
-            return ""
-        self.channel.transferred(destination)
+    def _follow(self, route: Route) -> None:
+        for action in route.actions:
+            route.at += 1
+            if not self.ready() or not self.execute(action.application, action.data):
+                break
+
+    def execute_extension(self, destination: str, context: str) -> None:
+        """The actions of another extension, inside the one that runs (switch_core_session_execute_exten)."""
+        if self.running.count("execute_extension") > MAX_STACK:
+            self.switch.log("too many stacked extensions")
+            return
+        inner = self.switch.dialplan.hunt(self, destination, context or self.channel.context)
+        if inner is not None:
+            if self.route is not None:
+                self.route.children.append(inner)
+            self._follow(inner)
+
+    def _transferred(self) -> bool:
+        """Takes the pending transfer, if there is one."""
+        wanted, self.transfer_to = self.transfer_to, None
+        channel = self.channel
+        if wanted is None or channel.hung_up:
+            return False
+        forwards = int(channel.variables.get("max_forwards", str(MAX_FORWARDS))) - 1
+        if forwards <= 0:
+            channel.hangup("EXCHANGE_ROUTING_ERROR")
+            return False
+        channel.set("max_forwards", str(forwards))
+        self.past.append(Past(channel.destination, channel.rdnis, dict(channel.times), self.route))
+        channel.transferred(*wanted)
         self.digits.clear()  # a transfer drops the keys that wait to be read
-        return destination
+        return True
 
     def execute(self, application: str, argument: str | None) -> bool:
         """Runs one application with its EXECUTE and EXECUTE_COMPLETE. False when it did not run: no COMPLETE then."""
@@ -182,13 +239,16 @@ class Session:
         if expanded:
             tail.append(("Application-Data", expanded))
         ids = [("Application-UUID", token)] + ([("Application-UUID-Name", token_name)] if token_name else [])
+        self.ran.append((application.name, expanded or None, self.switch.clock.micros()))
         self.switch.bus.fire("CHANNEL_EXECUTE", channel, tail=tail + ids)
         self.break_flag = False
         self.running.append(application.name)
+        self.mind_clock()
         try:
             application.run(self, expanded or "")
         finally:
             self.running.pop()
+            self.mind_clock()
         response = ("Application-Response", channel.variables.get("current_application_response", "_none_"))
         self.switch.bus.fire("CHANNEL_EXECUTE_COMPLETE", channel, tail=[*tail, response, *ids])
 
@@ -224,34 +284,30 @@ class Session:
             argument = command.body
         if argument and "${" in argument:
             self.switch.complain("expansion", f"{application} got {argument[:120]!r}, which FreeSWITCH expands", self)
-        inside = [name for name in self.running if name != "socket"]
+        inside = self.running[len(self.running) - self.running[::-1].index("socket") :] if self.in_app else self.running
         if inside and not self.channel.hung_up:
             lock = "with" if locked else "without"
             self.switch.complain("nested", f"{application} ({lock} event-lock) runs inside {inside[-1]}", self)
         self.channel.set("app_uuid", command.get("event-uuid"))
         self.channel.set("app_uuid_name", command.get("event-uuid-name"))
-        started = time.monotonic()
+        clock = self.switch.clock
         for _ in range(max(1, _loops(command))):
-            if (
-                not self.execute(application, argument)
-                or not self.ready()
-                or time.monotonic() - started < self.switch.clock.wall(0.5)
-            ):
+            started = clock.elapsed()
+            if not self.execute(application, argument) or not self.ready() or clock.elapsed() - started < LOOP_SECONDS:
                 break
-            started = time.monotonic()
 
     # --- waiting inside an application ---
 
     def wait(
-        self, seconds: float | None, came: Callable[[], bool] | None = None, *, wall: bool = False, inside: bool = True
+        self, seconds: float | None, came: Callable[[], bool] | None = None, *, judges: bool = False, inside: bool = True
     ) -> Ending:
         """Waits so many seconds of switch time (None: without end), runs what is queued meanwhile, and says why it ended.
 
-        `came` is asked at each change. `inside=False` leaves queued commands alone, as code that does not look for them.
+        `came` is asked at each change. `judges`: the seconds are the app's. `inside=False` leaves queued commands alone, as
+        code that does not look for them.
         """
-        length = None if seconds is None else seconds if wall else self.switch.clock.wall(seconds)
-        deadline = None if length is None else time.monotonic() + length
-        wake = self.channel.wake
+        clock, wake = self.switch.clock, self.channel.wake
+        until = None if seconds is None else clock.elapsed() + (clock.judging(seconds) if judges else seconds)
         while True:
             wake.clear()
             if self.channel.hung_up:
@@ -266,13 +322,12 @@ class Session:
             if inside and self.queue and not self.event_lock:
                 self.run_queued()
                 continue
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            if until is not None and until <= clock.elapsed():
                 return "time"
-            wake.wait(left)
+            clock.wait(wake, until)
 
     def park(self) -> None:
-        """Runs what the app sends until it lets go. Keys pressed meanwhile are eaten (switch_ivr.c:1151-1159)."""
+        """Runs what the app sends until it lets go. Keys that wait are eaten, one with each frame (switch_ivr.c:1149)."""
         channel = self.channel
         if self.controlled:
             self.switch.log("Cannot park channels that are under control already.")
@@ -281,7 +336,12 @@ class Session:
         self.controlled = True
         self.switch.bus.fire("CHANNEL_PARK", channel)
         while self.controlled and self.ready():
-            self.wait(None, lambda: not self.controlled)
+            self.wait(None, lambda: not self.controlled or bool(self.digits))
+            self.wait(self.switch.clock.key_grace, lambda: not self.controlled, judges=True)
+            if self.controlled and self.digits and self.ready():
+                self.take_key()
+                # judged: an app that sends its next question meanwhile gets the keys that are left
+                self.wait(FRAME_SECONDS, lambda: not self.controlled, judges=True)
         self.switch.bus.fire("CHANNEL_UNPARK", channel)
 
 

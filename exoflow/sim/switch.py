@@ -20,10 +20,11 @@ from gevent.server import StreamServer
 
 from exoflow.sim.agents import AgentBook, AgentScript, Scripts
 from exoflow.sim.apps import basic, bridge, media, outbound, recording  # noqa: F401  (they register their applications)
+from exoflow.sim.apps.recording import cut_recordings
 from exoflow.sim.bus import Bus
 from exoflow.sim.channel import Channel
-from exoflow.sim.clock import Clock
-from exoflow.sim.dialplan import Dialplan
+from exoflow.sim.clock import Clock, VirtualClock
+from exoflow.sim.dialplan import CONTEXT, Dialplan, folder, read_globals
 from exoflow.sim.listener import Listener
 from exoflow.sim.phone import Notice, Phone
 from exoflow.sim.session import Session
@@ -44,7 +45,8 @@ class Violation:
 
     Codes, the reasons in facts (freeswitch-socket.md, section): expansion, api_expansion, second_leg, endpoint, dialled_text,
     foreign_call, word_pair, getvar (9, 5); nested (6); no_connect, early_close, linger, resume, guard_in_bridge (1, 2, 7);
-    early_media, uuid_twice, failure_transfer, missing_sound, invalid_application, events_lost (pri-and-freetdm.md 1, 8, 10).
+    early_media, uuid_twice, failure_transfer, missing_sound, invalid_application, events_lost (pri-and-freetdm.md 1, 8, 10);
+    inline (mod_dialplan_xml.c 68).
     """
 
     code: str
@@ -56,7 +58,11 @@ class Violation:
 
 
 class EmbeddedSwitch:
-    """`app` is one address or several, as the hosts of the `socket` application. `speed` runs people's time faster."""
+    """`app` is one address or several, as the hosts of the `socket` application.
+
+    `speed` runs people's time faster; None is the virtual clock, which jumps to what is due next (docs/embedded-switch.md).
+    `cdr`: the folder for json_cdr files, none without.
+    """
 
     def __init__(
         self,
@@ -68,23 +74,34 @@ class EmbeddedSwitch:
         trunk: str | Mapping[str, int] = "PRI1",
         channels: int = 30,
         recordings: Path | None = None,
-        speed: float = 1.0,
+        cdr: Path | None = None,
+        speed: float | None = 1.0,
         agents: Scripts | None = None,
         default_agent: AgentScript | None = None,
         most_calls: int | None = None,
         guard_seconds: float = 5.0,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
-        self.clock = Clock(speed)
+        self.clock = VirtualClock() if speed is None else Clock(speed)
         self.bus = Bus(self.clock)
         self.password = password
         names = {trunk: channels} if isinstance(trunk, str) else trunk
         self.trunks = {name: Trunk(name, count, at + 1) for at, (name, count) in enumerate(names.items())}
         self.agents = AgentBook(agents or {}, default_agent or AgentScript())
-        self.globals = {"recordings_dir": str(recordings or ""), "hostname": "embedded"}
-        self.dialplan = Dialplan(
-            _hosts(app), _hosts(other_apps) if other_apps else "", guard_seconds=guard_seconds, most_calls=most_calls
-        )
+        files = folder()
+        self.dialplan = Dialplan(files / "dialplan" / f"{CONTEXT}.xml")
+        self.globals = read_globals(files / "freeswitch-conf" / "vars.xml") | {
+            "recordings_dir": str(recordings or ""),
+            "hostname": "embedded",
+            "exoflow_hosts": _hosts(app),
+            "exoflow_other_hosts": _hosts(other_apps) if other_apps else "",
+            "exoflow_guard_seconds": f"{guard_seconds:g}",
+            "exoflow_try_later": "",
+            "exoflow_cdr_dir": str(cdr or ""),
+            **{f"exoflow_max_in_{name}": str(count if most_calls is None else most_calls) for name, count in names.items()},
+        }
+        self.cdr = cdr
+        self.killed = False
         self.channels: dict[str, Channel] = {}
         self.limits: dict[str, int] = {}
         self.violations: list[Violation] = []
@@ -119,6 +136,25 @@ class EmbeddedSwitch:
             listener.close()
         self._greenlets.join(timeout=0.5)
         self._greenlets.kill(timeout=1.0)
+        self.clock.stop()
+
+    def kill(self) -> None:
+        """As `kill -9` does: sockets end without a notice, there is no event and no CDR, and recordings are cut short.
+
+        The exchange clears the calls. Another EmbeddedSwitch can take this one's place, at its event socket's address too.
+        """
+        self.killed = True
+        if self._server is not None:
+            self._server.stop(timeout=0)
+            self._beats.kill()
+        self._greenlets.kill(timeout=1.0)
+        self.clock.stop()
+        self.bus.listeners.clear()
+        for channel in self.channels.values():
+            if channel.session is not None:
+                cut_recordings(channel.session)
+                channel.session.phone.cut_off("NETWORK_OUT_OF_ORDER")
+        self.channels.clear()
 
     def __enter__(self) -> EmbeddedSwitch:
         self.start()
@@ -134,7 +170,7 @@ class EmbeddedSwitch:
 
     def connect_to(self, app: Address | Sequence[Address]) -> None:
         """Another app takes the calls from now on."""
-        self.dialplan.hosts = _hosts(app)
+        self.globals["exoflow_hosts"] = _hosts(app)
 
     def set_agents(self, scripts: Scripts, default: AgentScript | None = None) -> None:
         """Other telephones for the attempts from now on."""
@@ -201,7 +237,7 @@ class EmbeddedSwitch:
         session = Session(channel, phone)
         phone.session, phone.uuid = session, channel.uuid
         self.register(channel)
-        self.spawn(session.run, self.dialplan, digits)
+        self.spawn(session.run)
         return phone
 
     @staticmethod

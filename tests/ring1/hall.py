@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -90,7 +91,7 @@ class Hall:
         steps: Steps,
         *,
         agents: Scripts | None = None,
-        speed: float = SPEED,
+        speed: float | None = SPEED,
         trunks: Mapping[str, Mapping[str, Any]] | None = None,
         account: Mapping[str, Any] | None = None,
         switch: Mapping[str, Any] | None = None,
@@ -98,6 +99,7 @@ class Hall:
         lines: bool = True,
         channels: Mapping[str, int] | None = None,
         most_calls: int | None = None,
+        main: Mapping[str, Any] | None = None,
     ) -> Hall:
         """`lines=False`: the event socket is not there. `channels`: spans of the switch, if not those of the configuration."""
         trunks = trunks or {"PRI1": {"span": "PRI1", "std_code": "80", "outbound": {"cli": "8030752400"}}}
@@ -112,10 +114,11 @@ class Hall:
             most_calls=most_calls,
         )
         self.switch.start()
+        self.switch.clock.watch(lambda: self.service.crm.in_flight)
         self.switch.bus.listeners.append(self.tap)  # type: ignore[arg-type]
         self._running.append(self.switch.stop)
         event_socket = self.switch.event_socket_address if lines else ("127.0.0.1", 1)
-        self.write(steps, trunks, event_socket, switch or {}, account or {}, accounts)
+        self.write(steps, trunks, event_socket, switch or {}, account or {}, accounts, main)
         self.serve()
         return self
 
@@ -127,9 +130,10 @@ class Hall:
         switch: Mapping[str, Any],
         account: Mapping[str, Any],
         accounts: Mapping[str, Mapping[str, Any]] | None = None,
+        main: Mapping[str, Any] | None = None,
     ) -> None:
-        """The configuration's files. JSON is YAML."""
-        main = {
+        """The configuration's files. JSON is YAML. `main` are further sections of the main file."""
+        sections = {
             "switch": {
                 "listen": "127.0.0.1:0",
                 "event_socket": {"host": event_socket[0], "port": event_socket[1], "password": "exoflow"},
@@ -139,9 +143,10 @@ class Hall:
             "store": "sqlite:///exoflow.db",
             "prompts": {"engine": "text", "folder": str(self.folder / "prompts")},
             "trunks": trunks,
+            **(main or {}),
         }
         (self.folder / "accounts").mkdir(exist_ok=True)
-        (self.folder / "exoflow.yaml").write_text(json.dumps(main))
+        (self.folder / "exoflow.yaml").write_text(json.dumps(sections))
         for name, what in (accounts or {"acme": {}}).items():
             whole = self.account(steps) | account | what
             (self.folder / "accounts" / f"{name}.yaml").write_text(json.dumps(self._with_urls(whole)))
@@ -198,6 +203,10 @@ class Hall:
     def call(self, **options: Any) -> Phone:
         """A caller rings our number; options are those of EmbeddedSwitch.call."""
         return self.switch.call(options.pop("to", OURS), options.pop("from_number", CALLER), **options)
+
+    def lose_socket(self, phone: Phone) -> None:
+        """The call's socket breaks; the dialplan gives the call back at once."""
+        self.service._held[phone.uuid].sock.shutdown(socket.SHUT_RDWR)
 
     def ended(self, phone: Phone) -> CallState:
         """The call's record, closed and on disk."""

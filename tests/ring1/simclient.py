@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -131,6 +132,11 @@ class Wire:
         return self.frames[begun:]
 
     def close(self) -> None:
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Ends the connection as a process does that is killed with bytes unread."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
 

@@ -152,6 +152,24 @@ def test_nothing_waits_for_the_store_but_legs_and_the_end(book, store, monkeypat
     assert book.live == {}
 
 
+def test_a_call_is_live_until_its_end_is_on_disk(book, store, monkeypatch):
+    """Also when a row of the running call is being written at the moment it ends."""
+    monkeypatch.setattr(book_module, "CLOSE_COMMIT_SECONDS", 0.05)
+    on_disk, forget = [], book.forget
+    monkeypatch.setattr(book, "forget", lambda call: (on_disk.append(stored(store, call.id).outcome), forget(call)))
+    lock = sqlite3.connect(store.path, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    call = book.open(facts(), ACCOUNT)
+    store.hurry()
+    gevent.sleep(0.05)  # the open call's row is on its way, and waits for the lock
+    call.close("missed")
+    lock.rollback()
+    lock.close()
+    settled(store)
+    settled(store)
+    assert on_disk == ["missed"]
+
+
 def test_many_changes_become_few_writes(book, store, monkeypatch):
     written = []
     monkeypatch.setattr(

@@ -9,7 +9,7 @@ from exoflow.config.checks.secrets import EVENT_SOCKET_VARIABLE
 from exoflow.config.load import load
 from exoflow.config.model import Account, Config, Number, Prompts, Switch, Trunk
 from exoflow.config.promptpath import prompt_path
-from exoflow.config.steps import ConnectStep, GreetingStep, MenuStep, Prompt
+from exoflow.config.steps import ConnectStep, GatherStep, MenuStep, Prompt
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "tests/config"
@@ -67,11 +67,12 @@ def test_steps_are_typed(design):
     assert steps["lookup"].branches() == {"ok": "agents", "redirect": "closed", "failed": "sales"}
 
 
-def test_a_later_applet_becomes_what_this_version_runs(design):
+def test_a_gather_is_one(design):
     feedback = design.accounts["acme"].flows["main"].steps["feedback"]
-    assert isinstance(feedback, GreetingStep)
-    assert feedback.greeting.say == "Rate us from 1 to 5."
-    assert feedback.next == "bye"
+    assert isinstance(feedback, GatherStep)
+    assert feedback.gather.say == "Rate us from 1 to 5."
+    assert (feedback.gather.fewest, feedback.gather.longest) == (1, 1)
+    assert feedback.branches() == {"next": "bye"}
 
 
 def test_prompts_are_named_by_engine_voice_and_text():

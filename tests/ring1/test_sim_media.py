@@ -176,6 +176,7 @@ def test_a_voicemail_ends_in_silence_at_the_star_or_with_the_caller(tmp_path: Pa
         phone = switch.call(TO, FROM, speaks=6)
         wire = app.call()
         wire.run("answer")
+        wire.run("mkdir", f"{tmp_path}/a/b")
         frame = wire.run("record", f"{tmp_path}/a/quiet.wav 60 200 3")
         assert frame.get("variable_silence_hits_exhausted") == "true"
         assert sounds_of(f"{tmp_path}/a/quiet.wav")[0].seconds == pytest.approx(9, abs=0.5)

@@ -13,9 +13,9 @@ from exoflow.sim import AgentScript
 RECORDED = Path(__file__).parents[1] / "wire" / "recorded"
 # what only the recorded endpoint (loopback) or its dialplan has
 _OF_LOOPBACK = re.compile(
-    r"variable_(origination_|other_loopback|loopback|is_loopback|DP_MATCH|limit_|call_uuid|exo_|last_sent|last_dtmf|"
-    r"playback_|record_record|profile_|digits_dialed|current_loop|total_loops|silence_hits|originate_signal|last_app|last_arg|"
-    r"caller_id|last_hold|hold_accum|resurrect|.*(msec|usec)$|uduration|progress_media|flow_|instant_ringback)|.*Callee-ID|.*-Last-Hold|.*-Hold-Accum|"
+    r"variable_(origination_|other_loopback|loopback|is_loopback|DP_MATCH|call_uuid|exo_|last_sent|limit_(rate|usage)_pri_in_|last_dtmf|"
+    r"playback_|record_record|profile_|current_loop|total_loops|silence_hits|originate_signal|"
+    r"instant_ringback)|.*Callee-ID|.*-Last-Hold|.*-Hold-Accum|"
     r"Event-Info|Up-Time|FreeSWITCH-Version|Max-Sessions|Session-Per|Session-Peak|Idle-CPU"
 )
 

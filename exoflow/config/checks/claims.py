@@ -48,7 +48,7 @@ def _numbers(claims: list[_Claim]) -> Iterator[Finding]:
     for claim in claims:
         number = claim.number
         earlier = first.setdefault(number.number, claim)
-        same_flow = earlier.draft is claim.draft and earlier.number.flow == number.flow
+        same_flow = earlier.draft is claim.draft and earlier.number.entry == number.entry
         # one flow may have its number on two trunks, where the second is the operator's overflow
         if earlier is not claim and not (same_flow and (number.number, number.trunk) not in on_trunk):
             message = f"{number.number} is claimed already {earlier.seen_from(claim)}; a number belongs to one flow"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import DID_YOU_MEAN, Finding, did_you_mean
-from exoflow.config.steps import ConnectStep, GatherStep, Target
+from exoflow.config.parameters import PLACEHOLDER
+from exoflow.config.steps import ConnectStep, Target, TransferStep
 
 
 def check(draft: Draft) -> Iterator[Finding]:
@@ -20,7 +21,7 @@ def check(draft: Draft) -> Iterator[Finding]:
 
 
 def _numbers(a: AccountDraft, draft: Draft) -> Iterator[Finding]:
-    used = set()
+    used: set[str] = set()
     for i, number in enumerate(a.account.numbers):
         used.add(number.flow)
         if number.flow not in a.account.flows:
@@ -29,6 +30,16 @@ def _numbers(a: AccountDraft, draft: Draft) -> Iterator[Finding]:
         if draft.main is not None and number.trunk not in draft.main.trunks:
             message = f"unknown trunk `{number.trunk}`{did_you_mean(number.trunk, draft.main.trunks)}"
             yield a.document.at("E305", message, "numbers", i, "trunk")
+    todo = [number.entry for number in a.as_run().numbers]
+    reached: set[str] = set()
+    while todo:  # by numbers, and by transfers from what they reach
+        entry = todo.pop()
+        flow_as_run = a.as_run().flows.get(entry)
+        if flow_as_run is not None and entry not in reached:
+            reached.add(entry)
+            steps = [step for step in flow_as_run.steps.values() if isinstance(step, TransferStep)]
+            used |= {step.transfer.flow for step in steps}
+            todo += [step.transfer.entry for step in steps]
     for flow in a.account.flows:
         if flow not in used:
             message = f"no number uses the flow `{flow}`; give it one under `numbers`, or delete it"
@@ -49,9 +60,11 @@ def _groups(a: AccountDraft) -> Iterator[Finding]:
 def _steps(a: AccountDraft) -> Iterator[Finding]:
     for flow, name, step in a.steps():
         where = ("flows", flow, "steps", name)
-        if isinstance(step, GatherStep):
-            message = "`gather` is not run by this version: its prompt is played and no digits are collected"
-            yield a.document.at("W951", message, *where, "gather", key=True)
+        if isinstance(step, TransferStep) and not PLACEHOLDER.search(step.transfer.flow):
+            target = step.transfer.flow
+            if target not in a.account.flows:
+                message = f"unknown flow `{target}`{did_you_mean(target, a.account.flows)}"
+                yield a.document.at("E302", message, *where, "transfer", "flow")
         if isinstance(step, ConnectStep):
             yield from _group(a, step.connect, (*where, "connect"))
             if step.connect.fallback is not None:
@@ -59,7 +72,7 @@ def _steps(a: AccountDraft) -> Iterator[Finding]:
 
 
 def _group(a: AccountDraft, target: Target, where: tuple[str, ...]) -> Iterator[Finding]:
-    if target.group is not None and target.group not in a.account.groups:
+    if target.group is not None and target.group not in a.account.groups and not PLACEHOLDER.search(target.group):
         known = did_you_mean(target.group, a.account.groups) or "; the account has no `groups`"
         yield a.document.at("E303", f"unknown group `{target.group}`{known}", *where, "group")
 
@@ -75,6 +88,5 @@ def _time_zone(a: AccountDraft) -> Iterator[Finding]:
 
 
 def _unused_sections(draft: Draft) -> Iterator[Finding]:
-    for section in ("web", "mail"):
-        if draft.main is not None and getattr(draft.main, section) is not None:
-            yield draft.main_document.at("W951", f"`{section}` is not used by this version", section, key=True)
+    if draft.main is not None and draft.main.web is not None:
+        yield draft.main_document.at("W951", "`web` is not used by this version", "web", key=True)

@@ -6,9 +6,10 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from exoflow.config.actions import PageStep, SmsStep
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding
-from exoflow.config.steps import ConnectStep, PassthruStep
+from exoflow.config.steps import ConnectStep, PassthruBesideStep, PassthruStep
 
 SQLITE = "sqlite:///"
 
@@ -32,12 +33,16 @@ def check(draft: Draft) -> Iterator[Finding]:
 
 
 def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str, ...], str]]:
-    for flow, name, step in a.steps():
+    for flow, name, step in a.steps_as_run():
         where = ("flows", flow, "steps", name, step.applet, "url")
-        if isinstance(step, PassthruStep):
+        if isinstance(step, (PassthruStep, PassthruBesideStep)):
             yield where, step.passthru.url
         elif isinstance(step, ConnectStep) and step.connect.url is not None:
             yield where, step.connect.url
+        elif isinstance(step, SmsStep):
+            yield where, step.sms.url
+        elif isinstance(step, PageStep):
+            yield where, step.page.url
     if a.account.deliveries is not None:
         yield ("deliveries", "url"), a.account.deliveries.url
 

@@ -10,6 +10,7 @@ from exoflow.config.draft import Draft, prompts_of
 from exoflow.config.findings import Finding
 from exoflow.config.model import Prompts
 from exoflow.config.promptpath import prompt_path
+from exoflow.config.stepbase import Prompt, Step
 
 OWN_ENGINES = ("espeak-ng", "text")
 
@@ -20,13 +21,13 @@ def check(draft: Draft) -> Iterator[Finding]:
         yield from _engine(prompts, draft)
     missing: set[str] = set()
     for account in draft.accounts:
-        for flow, name, step in account.steps():
-            for inner, prompt in prompts_of(step):
+        for flow, name, step in account.steps_as_run():
+            for inner, prompt in _single(step, account.account.language):
                 where = ("flows", flow, "steps", name, *inner)
-                if prompt.play is not None:
+                if isinstance(prompt.play, str):
                     if not os.path.isfile(prompt.play):
                         message = f"no such sound file: {prompt.play}; relative paths start at the folder of this file"
-                        yield account.document.at("E602", message, *where, "play")
+                        yield account.document.at("E602", message, *where)
                 elif prompts is not None and not os.path.isfile(path := prompt_path(prompts, prompt)):
                     missing.add(str(path))
                     if prompts.engine is None:
@@ -34,11 +35,19 @@ def check(draft: Draft) -> Iterator[Finding]:
                             "nothing can speak this text: write `prompts: {engine: espeak-ng}` into the main file, "
                             f"or put a recording at {path}"
                         )
-                        yield account.document.at("E601", message, *where, "say")
+                        yield account.document.at("E601", message, *where)
     if missing and prompts is not None and prompts.engine is not None:
         many = f"{len(missing)} prompts are" if len(missing) > 1 else "1 prompt is"
         message = f"{many} not rendered yet; run `exoflow prompts build`"
         yield draft.main_document.at("W603", message, "prompts", key=True)
+
+
+def _single(step: Step, default: str) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:
+    """The step's prompts, each in each of its languages."""
+    for inner, prompt in prompts_of(step):
+        source = "say" if prompt.play is None else "play"
+        for one in prompt.variants(default):
+            yield (*inner, source, *([one.language] if prompt.languages and one.language else [])), one
 
 
 def _engine(prompts: Prompts, draft: Draft) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import DID_YOU_MEAN, Finding, did_you_mean
+from exoflow.config.steps import Step, SwitchStep, TimingStep, TransferStep
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ def check(draft: Draft) -> Iterator[Finding]:
     for account in draft.accounts:
         for flow in account.account.flows:
             yield from _flow(account, flow)
+        yield from _transfers(account)
 
 
 def _flow(a: AccountDraft, flow: str) -> Iterator[Finding]:
@@ -88,10 +90,54 @@ def _loops(a: AccountDraft, flow: str, nodes: dict[str, _Node]) -> Iterator[Find
         asking = next(name for name in circle if len(nodes[name].targets) > 1)
         shown = " -> ".join((*circle, circle[0]))
         message = (
-            f"loop {shown} ends only when the CRM answers `{asking}` otherwise; put a menu into it, "
+            f"loop {shown} ends only when {_decider(a, flow, asking)} otherwise; put a menu into it, "
             "so that the caller has a choice"
         )
         yield a.document.at("W402", message, "flows", flow, "steps", circle[0], key=True)
+
+
+def _decider(a: AccountDraft, flow: str, name: str) -> str:
+    """Who decides at a step, and what."""
+    step = a.account.flows[flow].steps.get(name)
+    return f"`{name}` goes" if isinstance(step, (SwitchStep, TimingStep)) else f"the CRM answers `{name}`"
+
+
+def _transfers(a: AccountDraft) -> Iterator[Finding]:
+    """Circles through several flows: each flow alone looks as if its transfer were an end."""
+    flows = a.as_run().flows
+    nodes: dict[str, _Node] = {}
+    steps: dict[str, tuple[str, str, Step]] = {}
+    for flow_name, flow in flows.items():
+        for name, step in flow.steps.items():
+            node = nodes[_place(flow_name, name)] = _Node([], leaves=step.GIVES_CHOICE)
+            steps[_place(flow_name, name)] = (flow_name.partition("(")[0], name, step)
+            if isinstance(step, TransferStep):
+                target = flows.get(step.transfer.entry)
+                node.targets = [_place(step.transfer.entry, target.start)] if target is not None else []
+                node.leaves = target is None
+            else:
+                node.targets = [_place(flow_name, target_step) for target_step in step.branches().values()]
+    for node in nodes.values():
+        node.leaves = node.leaves or any(target not in nodes for target in node.targets)
+        node.targets = [target for target in node.targets if target in nodes]
+    leave = _can_leave(nodes)
+    for endless in (True, False):
+        among = {name for name, node in nodes.items() if (name not in leave if endless else name in leave and not node.leaves)}
+        for circle in _circles(among, nodes):
+            transfer = next((place for place in circle if isinstance(steps[place][2], TransferStep)), None)
+            if transfer is None:
+                continue  # within one flow, and told there
+            at = circle.index(transfer)
+            shown = " -> ".join((*circle[at:], *circle[:at], transfer))
+            flow_name, name, _ = steps[transfer]
+            message = f"loop {shown} gives the caller no choice; put a menu into it"
+            if endless:
+                message = f"endless {message}, or lead a branch to an end"
+            yield a.document.at("E401" if endless else "W402", message, "flows", flow_name, "steps", name, key=True)
+
+
+def _place(flow: str, step: str) -> str:
+    return f"{flow}/{step}"
 
 
 def _can_leave(nodes: dict[str, _Node]) -> set[str]:

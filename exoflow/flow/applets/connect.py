@@ -36,6 +36,21 @@ class Plan:
 
 
 class Connect:
+    """Rings agents one after another until one of them talks with the caller: those of a `group`, `numbers`, or those whom the
+    CRM at `url` names; `fallback` is rung when it names nobody usable. Each is rung `ring_seconds`; if the caller's own
+    trunk is the trouble, the next one is tried. The caller hears `ringback`, and `hold` while the CRM is asked. With
+    `record` the talk is recorded, unless the caller refused it (`consent`).
+
+    Branches: `answered` after the talk; `unanswered` if nobody talked with the caller.
+    Caller gone: `answered` if there was a talk, else `unanswered`; nobody is rung for a caller who has left.
+    Store gone: an attempt waits half a second for its row, then is dialled all the same. CRM gone: `fallback`, else
+    `unanswered`.
+    Journey: crm.<status> or crm.<problem> and crm.agents or crm.bad_answer (with `url`); connect.fallback, connect.no_fallback,
+    connect.nobody; leg.dialled, and then leg.talked or leg.<outcome> (busy, rejected, no_answer, unreachable, bad_number,
+    trunk, protocol, caller_gone; evidence leg, q850, cause, alerting, seen); lines.down, switch.slow, store.slow;
+    recording.good, recording.declined, or recording.<problem>.
+    """
+
     needs_caller = True
 
     def run(self, here: Here, step: ConnectStep) -> str:
@@ -47,11 +62,18 @@ class Connect:
         if not plan.candidates:
             here.failed("G", "connect.nobody", "There is nobody to ring")
             return "unanswered"
+        if plan.record != "none" and here.consent is False:
+            here.note("H", recordings.DECLINED, "Not recorded: the caller refused it")
+            plan.record = "none"
         _prepare(here, step.connect, plan)
         if plan.record == "none":
             _ring_all(here, plan)
         else:
             _ring_recorded(here, plan)
+        if not here.talked:
+            # keys of a caller who waited are for nobody; how many of them a menu behind would get is chance (a parked channel
+            # eats one each 20 ms)
+            here.execute("flush_dtmf")
         return "answered" if here.talked else "unanswered"
 
     def gone(self, here: Here, step: ConnectStep) -> str:

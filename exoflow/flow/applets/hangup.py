@@ -7,6 +7,14 @@ from exoflow.flow.here import Here
 
 
 class Hangup:
+    """Ends the call with a Q.850 cause. The exchange of a caller who was not answered yet hears it: USER_BUSY is an engaged
+    tone that costs him nothing.
+
+    Branches: none, the flow ends here.
+    Caller gone: noted, and the flow ends. Store gone: works as ever. CRM gone: works as ever.
+    Journey: hangup (evidence cause); hangup.after (the caller had left).
+    """
+
     needs_caller = False
 
     def run(self, here: Here, step: HangupStep) -> None:

@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 from exoflow.config.steps import MenuStep, Prompt
-from exoflow.flow.here import Here
+from exoflow.flow.here import ANY_KEY, Here
 
-ANY_KEY = "[0-9*#]"
+MAX_REPEATS = 5  # of one visit; who wants to hear it more often has to choose
 
 
 class Menu:
+    """Plays its prompt, with the greetings before it, and takes one key; keys pressed meanwhile count. `repeat_key` plays all
+    of it again without costing an attempt, five times a visit.
+
+    Branches: one a key under `keys`; `otherwise` after the last of `attempts` without a good key.
+    Caller gone: the flow ends, for the choice was his. Store gone: works as ever. CRM gone: works as ever.
+    Journey: menu.key (evidence key, attempt); menu.wrong_key, menu.no_input (one an attempt); menu.repeat; menu.wrong_keys or
+    menu.no_keys (given up: the call's reason); digits.late_end (the end key of digits before, not counted).
+    """
+
     needs_caller = True
 
     def run(self, here: Here, step: MenuStep) -> str:
         here.answer()
         menu = step.menu
-        offer = Prompt(say=menu.say, play=menu.play)
-        prompts = [*here.pending, offer]
+        whole: list[Prompt] = [*here.pending, menu]
         here.pending = []
-        key = ""
-        for attempt in range(1, menu.attempts + 1):
-            key = here.collect(prompts, timeout=menu.timeout, pattern=ANY_KEY)
+        prompts, attempt, repeats, key = whole, 1, 0, ""
+        known = {*step.keys, menu.repeat_key or ""}
+        while attempt <= menu.attempts:
+            key = here.collect(prompts, timeout=menu.timeout, pattern=ANY_KEY, keys=known)
             if key in step.keys:
                 here.call.digits(key)
                 here.note("C", "menu.key", f"Key {key} leads to {step.keys[key]}", key=key, attempt=attempt)
                 return f"keys.{key}"
+            if key and key == menu.repeat_key and repeats < MAX_REPEATS:
+                repeats += 1
+                here.note("C", "menu.repeat", f"Key {key}: the menu is played again", key=key)
+                prompts = whole
+                continue
             here.note("C", *_missed(key, menu.timeout, attempt, menu.attempts), key=key, attempt=attempt)
             reaction = menu.wrong_key if key else menu.no_input
-            prompts = [offer] if reaction is None else [reaction, offer]
+            prompts = [menu] if reaction is None else [reaction, menu]
+            attempt += 1
         here.failed(
             "C",
             "menu.wrong_keys" if key else "menu.no_keys",

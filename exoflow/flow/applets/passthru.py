@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
-from exoflow.config.steps import PassthruStep
-from exoflow.flow.asking import ask
+from typing import Any
+
+from exoflow.config.steps import PassthruBesideStep, PassthruStep
+from exoflow.flow.asking import ask, tell
 from exoflow.flow.here import Here
+from exoflow.flow.variables import json_body
+
+MAX_SELECT_CHARS = 200  # of a case's name
 
 
 class Passthru:
-    """200 is `ok`, 302 `redirect`, all else `failed`; without a `failed` branch the failure goes by `redirect`, as in
-    Exotel's binary choice (facts, exotel-dialect.md section 2.2). Runs without a caller, too: CRMs take the call's data
-    from a passthru behind a connect."""
+    """GETs `url` with the dialect's parameters; the answer must be whole within `timeout` seconds (5). 200 is `ok`, 302
+    `redirect`, all else `failed`; without a `failed` branch the failure goes by `redirect`, as in Exotel's binary choice
+    (facts, exotel-dialect.md section 2.2). An answered caller hears `hold`, or a soft tone. The body of a 200 may hold
+    `{"select": "…"}` for a `switch` behind it, and values for a `set`. With `wait: false` it is sent beside the flow, which
+    goes on by `next` at once; the answer is only noted, and the call's record waits for it.
+
+    Branches: `ok`, `redirect`, `failed`; with `wait: false` only `next`.
+    Caller gone: sent all the same, for CRMs take the call's data from a passthru behind a connect. Store gone: works as ever.
+    CRM gone: `failed`, with the reason in the journey.
+    Journey: crm.200 … (any status), crm.dns, crm.refused, crm.address, crm.tls, crm.timeout, crm.reset, crm.body (evidence url,
+    status, ms, answer); passthru.branch (evidence branch, because, select); passthru.beside.
+    """
 
     needs_caller = False
 
-    def run(self, here: Here, step: PassthruStep) -> str:
+    def run(self, here: Here, step: PassthruStep | PassthruBesideStep) -> str:
+        if isinstance(step, PassthruBesideStep):
+            tell(here, step.passthru.url, timeout=step.passthru.timeout)
+            here.note("E", "passthru.beside", f"The CRM is told beside the flow: on to {step.next}")
+            return "next"
         asked = ask(here, step.passthru.url, timeout=step.passthru.timeout, hold=step.passthru.hold)
+        here.crm_said = json_body(asked.answer.body) if asked.answer is not None else None
         status = asked.answer.status if asked.answer is not None else None
+        here.selected = _select(here.crm_said) if status == 200 else None
         branch = {200: "ok", 302: "redirect"}.get(status or 0, "failed")
         if branch == "failed" and step.failed is None:
             branch = "redirect"
-        here.note("F", "passthru.branch", f"On by `{branch}` to {step.branches()[branch]}", branch=branch, because=asked.code)
+        evidence: dict[str, Any] = {"branch": branch, "because": asked.code}
+        if here.selected is not None:
+            evidence["select"] = here.selected
+        here.note("F", "passthru.branch", f"On by `{branch}` to {step.branches()[branch]}", **evidence)
         return branch
 
-    def gone(self, here: Here, step: PassthruStep) -> None:
+    def gone(self, here: Here, step: PassthruStep | PassthruBesideStep) -> None:
         """Never asked: a passthru runs without a caller and ends by itself."""
+
+
+def _select(said: Any) -> str | None:
+    """What a CRM selects; a number counts as its digits. None if it selects nothing."""
+    value = said.get("select") if isinstance(said, dict) else None
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    text = str(value).strip()
+    return text if text and len(text) <= MAX_SELECT_CHARS and text.isprintable() else None

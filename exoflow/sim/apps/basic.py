@@ -10,6 +10,7 @@ from exoflow.sim.causes import cause_name
 from exoflow.sim.expand import expand
 
 if TYPE_CHECKING:
+    from exoflow.sim.channel import Channel
     from exoflow.sim.session import Session
 
 
@@ -36,9 +37,12 @@ def hangup(session: Session, argument: str) -> None:
 
 @application("sleep")
 def sleep(session: Session, argument: str) -> None:
-    """Milliseconds. Keys pressed meanwhile are lost, as on FreeSWITCH 1.10.12."""
-    session.wait(_number(argument) / 1000)
-    session.digits.clear()
+    """Milliseconds. With audio a key ends it, at once if one waits, and stays queued (seen on 1.10.12: 1.1 s of 3 s).
+
+    The dialplan's own sleep judges the app: it waits for one to come back.
+    """
+    media = session.channel.media
+    session.wait(_number(argument) / 1000, lambda: media and bool(session.digits), judges=not session.in_app)
 
 
 @application("flush_dtmf")
@@ -98,11 +102,12 @@ def sched_cancel(session: Session, argument: str) -> None:
 
 @application("sched_transfer")
 def sched_transfer(session: Session, argument: str) -> None:
-    """`+N extension …`. Judges the app, so it runs on the wall clock at every speed of the switch."""
+    """`+N extension [dialplan [context]]`. Judges the app: at every speed of the switch the app has its N seconds."""
     words = argument.split()
     if len(words) < 2:
         return
-    session.schedule(max(0.0, _number(words[0])), lambda: session.transfer(words[1]))
+    seconds = session.switch.clock.judging(max(0.0, _number(words[0])))
+    session.schedule(seconds, lambda: session.transfer(words[1], words[3] if len(words) > 3 else ""))
 
 
 @application("sched_hangup")
@@ -111,14 +116,23 @@ def sched_hangup(session: Session, argument: str) -> None:
     words = argument.split()
     if words:
         cause = words[1] if len(words) > 1 else "ALLOTTED_TIMEOUT"
-        wall = session.switch.clock.wall(_number(words[0]))
-        session.schedule(wall, lambda: session.channel.hangup(cause_name(cause)))
+        session.schedule(_number(words[0]), lambda: session.channel.hangup(cause_name(cause)))
 
 
 @application("transfer")
 def transfer(session: Session, argument: str) -> None:
-    if argument:
-        session.transfer(argument.split()[0])
+    """`extension [dialplan [context]]`."""
+    words = argument.split()
+    if words:
+        session.transfer(words[0], words[2] if len(words) > 2 else "")
+
+
+@application("execute_extension")
+def execute_extension(session: Session, argument: str) -> None:
+    """`extension [dialplan [context]]`, and back."""
+    words = argument.split()
+    if words:
+        session.execute_extension(words[0], words[2] if len(words) > 2 else "")
 
 
 @application("limit")
@@ -127,18 +141,20 @@ def limit(session: Session, argument: str) -> None:
     words = argument.split()
     key, most = f"{words[1]}_{words[2]}", int(_number(words[3])) if len(words) > 3 else -1
     counts, channel = session.switch.limits, session.channel
-    if channel.variables.get("limit_key") != key:  # a transfer keeps the count (limit_ignore_transfer)
+    if session.limited_by != key:  # a transfer keeps the count (limit_ignore_transfer)
         counts[key] = counts.get(key, 0) + 1
-        channel.set("limit_key", key)
-        channel.before_report.append(lambda: _release(counts, key))
-    for name, value in (("limit_usage", counts[key]), (f"limit_usage_{key}", counts[key])):
+        session.limited_by = key
+        channel.set("limit_backend", words[0])
+        channel.before_report.append(lambda: _release(channel, counts, key))
+    for name, value in (("limit_usage", counts[key]), ("limit_rate", 0)):
         channel.set(name, str(value))
+        channel.set(f"{name}_{key}", str(value))
     if 0 <= most < counts[key]:
-        channel.set("exo_refused", "limit")
         channel.hangup(cause_name(words[4].lstrip("!") if len(words) > 4 else "USER_BUSY"))
 
 
-def _release(counts: dict[str, int], key: str) -> None:
+def _release(channel: Channel, counts: dict[str, int], key: str) -> None:
+    channel.set("limit_backend", None)
     counts[key] = max(0, counts.get(key, 0) - 1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ _DIALSTATUS = {
 def bridge(session: Session, argument: str) -> None:
     """Rings what the dial string names; caller and agent talk if one answers, else `continue_on_fail` decides."""
     channel = session.channel
-    if any(not timer.ready() for timer in session.timers):
+    if any(timer.pending for timer in session.timers):
         session.switch.complain(
             "guard_in_bridge", "a sched_transfer is armed during a bridge: it would pull the caller away", session
         )
@@ -98,14 +97,14 @@ def _wait_ringing(session: Session, legs: list[BLeg], decided: Callable[[], bool
         or variables.get("leg_progress_timeout")
         or session.channel.variables.get("progress_timeout")
     )
-    began = time.monotonic()
+    began = session.switch.clock.elapsed()
     if progress and progress < total:
         alive = session.wait(progress, lambda: decided() or any(leg.alerting() for leg in legs), inside=False)
         if alive == "time":
             return "progress"
         if alive != "came" or decided():
             return alive
-    spent = (time.monotonic() - began) * session.switch.clock.speed
+    spent = session.switch.clock.elapsed() - began
     return session.wait(total - spent, decided, inside=False)
 
 

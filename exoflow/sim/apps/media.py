@@ -38,7 +38,7 @@ def play(session: Session, argument: str, *, stop_keys: str | None = None, keep_
                 return bool(session.digits)
             if stop_keys is not None:
                 while session.digits:
-                    stopped = session.digits.popleft() in stop_keys or stopped
+                    stopped = session.take_key() in stop_keys or stopped
             return stopped
 
         ending = session.wait(None if sound.seconds == float("inf") else sound.seconds, key_pressed)
@@ -89,6 +89,22 @@ def _parse(argument: str) -> _Question:
     )  # fmt: skip
 
 
+@application("read")
+def read(session: Session, argument: str) -> None:
+    """`least most file variable timeout terminators digit_timeout`: collects what is typed, once (mod_dptools.c:2755).
+
+    The dialplan's own looks for keys while the call has no app, without asking the caller for any.
+    """
+    words = separate(argument)
+    words += [""] * (7 - len(words))
+    least, timeout = max(1, _int(words[0])), max(MIN_TIMEOUT_MS, _int(words[4])) / 1000
+    question = _Question(
+        least, max(least, _int(words[1])), 1, timeout, words[5] or "#", words[2], "", words[3], "",
+        (_int(words[6]) / 1000) or timeout, "",
+    )  # fmt: skip
+    _read(session, question)
+
+
 @application("play_and_get_digits", needs_media=True)
 def play_and_get_digits(session: Session, argument: str) -> None:
     """Asks up to `tries` times; the variable holds the digits, `<var>_invalid` what did not match, `read_result` how it was."""
@@ -121,9 +137,9 @@ def _read(session: Session, question: _Question) -> tuple[str, bool, str]:
     """switch_ivr_read: the digits, whether they count as a whole answer, and the terminator if one was pressed."""
     channel = session.channel
     channel.set("read_result", None)
-    channel.set("read_terminator_used", None)
     channel.set(question.variable, None)
-    session.phone.is_asked(question.most)
+    if session.in_app:
+        session.phone.is_asked(question.most)
     digits, terminator = "", ""
     if question.prompt and question.prompt.lower() != "silence":
         result = play(session, question.prompt, keep_key=True)
@@ -131,7 +147,7 @@ def _read(session: Session, question: _Question) -> tuple[str, bool, str]:
             session.phone.was_asked()
             return "", False, ""
         if result == "key":
-            digits = session.digits.popleft()
+            digits = session.take_key()
             if digits in question.terminators and question.most > 1:
                 digits, terminator = "", digits
     status = "success"
@@ -153,14 +169,15 @@ def _read(session: Session, question: _Question) -> tuple[str, bool, str]:
 def _collect(session: Session, question: _Question, digits: str) -> tuple[str, str, Literal["success", "timeout", "failure"]]:
     """switch_ivr_collect_digits_count: until enough, a terminator, or silence for too long."""
     while True:
-        ending = session.wait(question.digit_timeout if digits else question.timeout, lambda: bool(session.digits))
+        seconds = question.digit_timeout if digits else question.timeout
+        ending = session.wait(seconds, lambda: bool(session.digits), judges=not session.in_app)
         if ending == "time":
             return digits, "", "timeout"
         if ending == "break":
             continue
         if ending != "came":
             return digits, "", "failure"
-        key = session.digits.popleft()
+        key = session.take_key()
         if key in question.terminators:
             return digits, key, "success"
         digits += key

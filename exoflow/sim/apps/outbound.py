@@ -22,13 +22,15 @@ def socket_(session: Session, argument: str) -> None:
     words = argument.split()
     if not words:
         return
-    sock = _connect(session, words[0].split("|")[:MAX_HOSTS])
-    session.reached_app, session.served = sock is not None, False
+    with session.switch.clock.held():
+        sock = _connect(session, words[0].split("|")[:MAX_HOSTS])
+    session.served = False
     if sock is None:
         session.switch.log("Socket Error!")
         return
     listener = Listener(session.switch, sock, session, full="full" in words[1:], asynchronous="async" in words[1:])
     session.listeners.append(listener)
+    session.mind_clock()
     session.switch.bus.listeners.append(listener)
     session.switch.spawn(listener.run)
     # commands do not run before the listener is connected, and nobody looks at them

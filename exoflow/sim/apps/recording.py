@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RATE = 8000
 _HEADER = 44  # bytes of a WAV's header
+UNKNOWN = 0xFFFFFFFF  # a length in the header of a WAV whose writer died
+LOST_SECONDS = 2.0  # of audio that was not on disk yet when the switch was killed (seen on 1.10.12)
 
 
 @dataclass
@@ -37,12 +39,16 @@ class TalkRecording:
             self.since = None
 
 
-def _write_wav(path: Path, channels: int, seconds: float) -> int:
-    """A silent WAV of 16 bit at 8 kHz; sparse, so an hour costs no disk. Its size in bytes. Raises OSError."""
+def _write_wav(path: Path, channels: int, seconds: float, *, cut: bool = False) -> int:
+    """A silent WAV of 16 bit at 8 kHz; sparse, so an hour costs no disk. Its size in bytes. Raises OSError.
+
+    `cut`: nobody came to write the lengths into its header.
+    """
     data = int(seconds * RATE) * channels * 2
+    lengths = (UNKNOWN, UNKNOWN) if cut else (36 + data, data)
     header = struct.pack(
-        "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + data, b"WAVE", b"fmt ", 16, 1, channels, RATE, RATE * channels * 2, channels * 2,
-        16, b"data", data,
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", lengths[0], b"WAVE", b"fmt ", 16, 1, channels, RATE, RATE * channels * 2, channels * 2,
+        16, b"data", lengths[1],
     )  # fmt: skip
     with path.open("wb") as file:
         file.write(header)
@@ -92,6 +98,17 @@ def talk_ended(session: Session) -> None:
             recording.pause(session.switch.clock.elapsed())
 
 
+def cut_recordings(session: Session) -> None:
+    """What a killed switch leaves of the recordings that ran."""
+    for recording in session.recordings.values():
+        recording.pause(session.switch.clock.elapsed())
+        try:
+            _write_wav(recording.path, recording.channels, max(0.0, recording.seconds - LOST_SECONDS), cut=True)
+        except OSError as e:
+            session.switch.log(f"Error writing {recording.path}: {e.strerror}")
+    session.recordings.clear()
+
+
 def _stop_all(session: Session) -> None:
     while session.recordings:
         _stop(session, session.recordings.popitem()[1])
@@ -125,6 +142,15 @@ def _results(session: Session, seconds: float, size: int) -> None:
         session.channel.set(name, str(value))
 
 
+@application("mkdir")
+def mkdir(session: Session, argument: str) -> None:
+    """Makes a folder and those above it, and says nothing when it cannot (mod_dptools.c:661)."""
+    try:
+        Path(argument).mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        session.switch.log(f"mkdir {argument}: {e.strerror}")
+
+
 @application("record", needs_media=True)
 def record(session: Session, argument: str) -> None:
     """`path [limit s] [silence threshold] [silence s]`: ends at the limit, after silence, at `*`, or with the caller."""
@@ -135,13 +161,11 @@ def record(session: Session, argument: str) -> None:
     limit = _number(words, 1)
     silence = _number(words, 3)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_wav(path, 1, 0)
+        _write_wav(path, 1, 0)  # into a folder that is there: only record_session makes one
     except OSError as e:
         session.switch.log(f"Error opening {path}: {e.strerror}")
-        session.channel.hangup(
-            "DESTINATION_OUT_OF_ORDER"
-        )  # switch_ivr_record_file: a file that cannot be opened resets the call
+        # switch_ivr_record_file: a file that cannot be opened resets the call
+        session.channel.hangup("DESTINATION_OUT_OF_ORDER")
         return
     session.channel.set("silence_hits_exhausted", "false")
     session.switch.bus.fire("RECORD_START", session.channel, tail=[("Record-File-Path", str(path))])
@@ -152,11 +176,13 @@ def record(session: Session, argument: str) -> None:
 
     def star() -> bool:
         while session.digits:
-            if session.digits.popleft() in terminators:
+            if session.take_key() in terminators:
                 return True
         return False
 
+    session.recordings[str(path)] = TalkRecording(path, 1, bridge_only=False, since=began)
     ending = session.wait(None if length == float("inf") else length, star)
+    session.recordings.pop(str(path), None)
     seconds = min(session.switch.clock.elapsed() - began, length)
     if ending == "time" and silence and (not limit or speaks + silence < limit):
         session.channel.set("silence_hits_exhausted", "true")

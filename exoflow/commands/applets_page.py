@@ -1,0 +1,235 @@
+"""The text of docs/applets.md: every applet from its model, its docstring and its example, and the table of all limits."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import io
+import pkgutil
+import re
+import textwrap
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import exoflow
+from exoflow.config.actions import BUILT_IN
+from exoflow.config.stepbase import Step
+from exoflow.config.steps import MODELS, STEPS
+from exoflow.flow.applets import APPLETS
+
+EXAMPLES = Path(exoflow.__file__).parents[1] / "examples" / "applets"
+# what an applet's docstring says, line by line, after the description
+SAID = ("Branches", "Caller gone", "Store gone", "CRM gone", "Journey")
+
+_LIMITED = ("config", "prompts", "flow", "crm", "calls", "esl", "lines", "store", "telephony", "serve")
+_LIMIT = re.compile(
+    r"(?:MAX|MIN)_[A-Z_0-9]+|[A-Z][A-Z_0-9]*_(?:SECONDS|BYTES|CHARS|AFTER|EVERY|MARGIN|ATTEMPTS)|LINGER\w*|SCHEDULE"
+)
+_FACTS = re.compile(r"\s*\(facts, [^)]*\)")  # where a rule comes from is for who reads the code
+_INTRO = """# Applets
+
+A flow is made of steps, and each step does one thing: the applet whose key it has. Beside that key stand the step's branches,
+which name the step that comes next. Times are in seconds. Each `say` and each `play` is a prompt: a text (or one a language,
+`{{en: …, hi: …}}`) that `exoflow prompts build` renders, or a sound file.
+
+In the texts of {templates} `{{name}}` stands for a variable, or for what every call has:
+{built_in}. A brace as such is written twice. Variables come from `set`, from a
+`gather` with `variable`, and from a flow's `parameters`.
+
+For each applet it is said what it does when the caller, the store or the CRM is gone. An entry of the journey is written as its
+code, with what shows it (its evidence) in brackets.
+
+This page is written by `exoflow schema --applets > docs/applets.md`.
+"""
+
+
+def page() -> str:
+    """The whole page. Needs the examples, which are in the project's folder and not in an installed package."""
+    templates = ", ".join(f"`{name}`" for name in ("note", "sms", "mail", "page"))
+    parts = [_INTRO.format(templates=templates, built_in=", ".join(f"`{name}`" for name in BUILT_IN))]
+    parts.append("\n".join(f"* [{name}](#{name}): {_summary(step)}" for name, step in STEPS.items()) + "\n")
+    parts += [_applet(name) for name in STEPS]
+    parts.append(_limits_table())
+    return "\n".join(parts)
+
+
+def _summary(step: type[Step]) -> str:
+    return str(step.model_fields[step.applet].description)
+
+
+def _applet(name: str) -> str:
+    description, said = sections(name)
+    lines = [f"## {name}\n", description, "", "| key | takes | unless set | what |", "| --- | --- | --- | --- |"]
+    models = [model for model in MODELS.values() if model.applet == name]
+    lines += _rows(models, name)
+    lines += ["", *(f"* **{what}**: {text}" for what, text in said.items()), ""]
+    example = EXAMPLES / f"{name}.yaml"
+    lines += ["```yaml", example.read_text(encoding="utf-8").rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def sections(name: str) -> tuple[str, dict[str, str]]:
+    """An applet's docstring: the description, and what it says under each of SAID."""
+    text = textwrap.dedent("    " + (type(APPLETS[name]).__doc__ or ""))
+    heads = re.compile(rf"(?:^|(?<=\. )|(?<=\n))({'|'.join(SAID)}): ")
+    pieces = heads.split(text)
+    said = {what: _FACTS.sub("", " ".join(part.split())) for what, part in zip(pieces[1::2], pieces[2::2], strict=True)}
+    paragraphs = _FACTS.sub("", pieces[0]).strip().split("\n\n")
+    return "\n\n".join(textwrap.fill(" ".join(part.split()), 128, break_on_hyphens=False) for part in paragraphs), said
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+def _rows(models: list[type[Step]], name: str) -> list[str]:
+    """A row a key; of an applet with two forms the keys that the second adds, or that it lets have other values."""
+    rows: dict[str, list[str]] = {}
+    for i, model in enumerate(models):
+        form = "" if i == 0 else (model.__doc__ or "").rstrip(".") + ": "
+        schema = model.model_json_schema()
+        defs, fields = schema.get("$defs", {}), schema["properties"]
+        settings = _resolved(fields.pop(name), defs)
+        for key, row in _keys(settings, defs, f"{name}."):
+            known = rows.setdefault(key, row)
+            if known is not row and known[0] != row[0]:
+                known[0] += f" or {row[0]}"
+        for key, field in fields.items():
+            required = key in schema.get("required", ())
+            takes = "a step" if key in model.BRANCHES else "mapping to a step"  # all that stands beside an applet's key
+            rows.setdefault(key, [takes, _default(field, required), form + field.get("description", "")])
+    return [f"| `{key}` | " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for key, row in rows.items()]
+
+
+def _keys(settings: dict[str, Any], defs: dict[str, Any], prefix: str) -> Iterator[tuple[str, list[str]]]:
+    """The keys of an applet's own mapping, with those of the mappings in it."""
+    if "properties" not in settings:
+        yield prefix.rstrip("."), [_takes(settings, defs), "needed", settings.get("description", "")]
+        return
+    for key, field in settings["properties"].items():
+        row = [_takes(field, defs), _default(field, key in settings.get("required", ())), field.get("description", "")]
+        yield prefix + key, row
+        for choice in field.get("anyOf", [field]):
+            value = _value_of(choice)
+            inner = _resolved(choice if value is None else value, defs)
+            # prompts are told of once, at the top of the page
+            if "properties" in inner and inner.get("title") != "Prompt":
+                yield from _keys(inner, defs, f"{prefix}{key}." if value is None else f"{prefix}{key}.<name>.")
+
+
+def _value_of(field: dict[str, Any]) -> dict[str, Any] | None:
+    """What stands under the names of a mapping whose names are free."""
+    found = next(iter(field.get("patternProperties", {}).values()), field.get("additionalProperties"))
+    return found if isinstance(found, dict) else None
+
+
+def _resolved(field: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = defs[field["$ref"].rsplit("/", 1)[-1]] if "$ref" in field else field
+    return found
+
+
+def _takes(field: dict[str, Any], defs: dict[str, Any]) -> str:
+    """What a key takes, in words."""
+    choices = [choice for kind in ("anyOf", "oneOf") for choice in field.get(kind, ()) if choice.get("type") != "null"]
+    if choices:
+        return " or ".join(dict.fromkeys(_takes(choice, defs) for choice in choices))
+    if "$ref" in field:
+        return "prompt" if field["$ref"].endswith("/Prompt") else "mapping"
+    if "const" in field or "enum" in field:
+        return ", ".join(f"`{_shown(value)}`" for value in field.get("enum", [field.get("const")]))
+    kind = field.get("type")
+    if kind in ("integer", "number"):
+        return ("whole number" if kind == "integer" else "number") + _range(field, "minimum", "maximum", "")
+    if kind == "array":
+        return f"list of {_takes(field['items'], defs)}" + _range(field, "minItems", "maxItems", "")
+    if kind == "object":
+        values = _value_of(field)
+        return f"mapping to {_takes(values, defs)}" if values else "mapping"
+    if kind == "boolean":
+        return "`true`, `false`"
+    return "text" + _range(field, "", "maxLength", " characters")
+
+
+def _range(field: dict[str, Any], low: str, high: str, unit: str) -> str:
+    least, most = field.get(low), field.get(high)
+    if "exclusiveMinimum" in field:
+        return f", above {field['exclusiveMinimum']:g}" + (f", to {most:g}" if most is not None else "")
+    if least is not None and most is not None:
+        return f", {least:g} to {most:g}{unit}"
+    return f", to {most:g}{unit}" if most is not None else f", from {least:g}{unit}" if least is not None else ""
+
+
+def _default(field: dict[str, Any], required: bool) -> str:
+    value = field.get("default")
+    if required:
+        return "needed"
+    return "" if value is None or value == {} else f"`{_shown(value)}`"
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# --- limits -------------------------------------------------------------------------------------
+
+
+def _limits_table() -> str:
+    lines = [
+        "## Deadlines and limits\n",
+        "Every wait ends, and everything that comes from outside has a bound. In seconds where the name says",
+    ]
+    lines += ["`SECONDS`, `AFTER`, `EVERY` or `MARGIN`. Limits of single keys are in the tables above.\n"]
+    lines += ["| limit | value | where | why |", "| --- | --- | --- | --- |"]
+    return "\n".join(lines + [f"| `{name}` | {value} | {where} | {why} |" for name, value, where, why in limits()]) + "\n"
+
+
+def limits() -> Iterator[tuple[str, str, str, str]]:
+    """Every constant that bounds something: its name, value, file, and the comment that says why."""
+    for package in _LIMITED:
+        module = importlib.import_module(f"exoflow.{package}")
+        names = [module.__name__]
+        if hasattr(module, "__path__"):
+            names += sorted(found.name for found in pkgutil.walk_packages(module.__path__, module.__name__ + "."))
+        for name in names:
+            if ".migrations" not in name:
+                yield from _limits_of(name)
+
+
+def _limits_of(module_name: str) -> Iterator[tuple[str, str, str, str]]:
+    module = importlib.import_module(module_name)
+    assert module.__file__ is not None
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    where = module_name.removeprefix("exoflow.").replace(".", "/")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            value = getattr(module, name)
+            if _LIMIT.fullmatch(name) and _is_number(value):
+                why = comments.get(node.end_lineno or 0) or _above(comments, source.splitlines(), node.lineno)
+                yield name, _number(value), where, why.replace("|", "\\|")
+
+
+def _above(comments: dict[int, str], lines: list[str], line: int) -> str:
+    """The comment in the lines right above, if they have nothing else."""
+    found: list[str] = []
+    while (line := line - 1) in comments and lines[line - 1].lstrip().startswith("#"):
+        found.insert(0, comments[line])
+    return " ".join(found)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and all(_is_number(item) for item in value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(_number(item) for item in value)
+    return f"{value:,}".removesuffix(".0") if isinstance(value, int) or value >= 1000 else f"{value:g}"

@@ -1,0 +1,146 @@
+"""When a business is open: weekly hours and holidays. Pure rules; who asks says what time it is.
+
+Spans are in minutes of the day, the end not included. `24:00` and `23:59` both mean midnight: the dialect's Timing knows no
+24:00 and writes 23:59 (facts, exotel-dialect.md section 3). A span over midnight is two spans, on two days.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from functools import lru_cache
+from itertools import pairwise
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from exoflow.config.stepbase import Strict
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MIDNIGHT = 24 * 60
+
+Span = tuple[int, int]
+DaySpans = tuple[tuple[Span, ...], ...]  # of each day, Monday first
+
+_SPAN = re.compile(r"([0-9]{1,2}):([0-9]{2}) ?- ?([0-9]{1,2}):([0-9]{2})")
+
+
+def day_spans(hours: Mapping[str, list[str]]) -> DaySpans:
+    """The spans of each day of the week. Raises ValueError, whose text is for the engineer."""
+    found: dict[int, tuple[Span, ...]] = {}
+    for names, texts in hours.items():
+        spans = tuple(sorted(_span(text) for text in texts))
+        for (_, ends), (begins, _) in pairwise(spans):
+            if begins < ends:
+                raise ValueError(f"has spans on `{names}` that overlap")
+        for day in _days(names):
+            if day in found:
+                raise ValueError(f"names {DAYS[day]} twice; write all its spans in one list")
+            found[day] = spans
+    return tuple(found.get(day, ()) for day in range(7))
+
+
+def is_open(spans: DaySpans, local: datetime) -> bool:
+    """Is it open at this local time?"""
+    minute = local.hour * 60 + local.minute
+    return any(begins <= minute < ends for begins, ends in spans[local.weekday()])
+
+
+def _span(text: str) -> Span:
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"has the span `{text}`; write it as 09:30-18:00")
+    hour, minute, to_hour, to_minute = (int(part) for part in found.groups())
+    begins, ends = hour * 60 + minute, to_hour * 60 + to_minute
+    if minute > 59 or to_minute > 59 or begins >= MIDNIGHT or ends > MIDNIGHT:
+        raise ValueError(f"has the span `{text}`, which is no time of day; the last is 24:00")
+    if begins >= ends:
+        raise ValueError(
+            f"has the span `{text}`, which ends before it begins; over midnight write two: until 24:00, from 00:00"
+        )
+    return begins, MIDNIGHT if ends == MIDNIGHT - 1 else ends
+
+
+def _days(names: str) -> list[int]:
+    found: list[int] = []
+    for part in names.lower().split(","):
+        first, dash, last = (piece.strip()[:3] if piece.strip()[:3] in DAYS else piece.strip() for piece in part.partition("-"))
+        ends = [first, last] if dash else [first]
+        for end in ends:
+            if end not in DAYS:
+                raise ValueError(f"has the day `{end}`; days are {', '.join(DAYS)}, `mon-fri` or `sat,sun`")
+        begin, end_day = DAYS.index(ends[0]), DAYS.index(ends[-1])
+        # sat-mon goes over the week's end
+        found += [(begin + step) % 7 for step in range((end_day - begin) % 7 + 1)]
+    return found
+
+
+# --- holidays -------------------------------------------------------------------------------------
+
+
+def _known_dates(dates: Any) -> Any:
+    for text in dates:
+        if not _is_date(text):
+            raise PydanticCustomError(
+                "hours", "has `{given}`, which is no date; write 2026-11-08, or 01-26 for every year", {"given": text}
+            )
+    return dates
+
+
+def _is_date(text: str) -> bool:
+    try:
+        # in a leap year, so that 02-29 is one
+        date.fromisoformat(text if len(text) == 10 else f"2024-{text}")
+    except ValueError:
+        return False
+    return re.fullmatch(r"([0-9]{4}-)?[0-9]{2}-[0-9]{2}", text) is not None
+
+
+class Holidays(Strict):
+    """Days on which the account is closed. Its own lists win over the library's."""
+
+    dates: Annotated[dict[str, str], AfterValidator(_known_dates)] = Field(
+        default_factory=dict, max_length=1000, description="2026-11-08, or 01-26 for every year, to the day's name"
+    )
+    working: Annotated[list[str], AfterValidator(_known_dates)] = Field(
+        default_factory=list, max_length=1000, description="days on which the account works although the library has them"
+    )
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2,3}$")] | None = Field(
+        None, description="country in the `holidays` library, e.g. IN; needs `pip install holidays`"
+    )
+    region: Annotated[str, Field(pattern=r"^[A-Z0-9]{1,6}$")] | None = Field(
+        None, description="its state or province there, e.g. KA"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Holidays:
+        if self.region is not None and self.country is None:
+            raise ValueError("has a `region` without a `country`")
+        twice = next((day for day in self.working if day in self.dates), None)
+        if twice is not None:
+            raise ValueError(f"has {twice} as a holiday and as a working day")
+        return self
+
+    def name_of(self, day: date) -> str | None:
+        """The holiday's name; None on other days. The own list first, each day before its yearly entry."""
+        for text in (day.isoformat(), day.isoformat()[5:]):
+            if text in self.dates:
+                return self.dates[text]
+            if text in self.working:
+                return None
+        return None if self.country is None else library(self.country, self.region, day.year).get(day)
+
+
+@lru_cache(maxsize=100)
+def library(country: str, region: str | None, year: int) -> dict[date, str]:
+    """The year's public holidays as the `holidays` package has them, in English where it can.
+
+    Raises ImportError without the package, NotImplementedError for a country or region it does not know. Takes some 30 ms
+    the first time: the checks ask for this year and the next, so that no call waits for it.
+    """
+    import holidays  # type: ignore[import-not-found,unused-ignore]  # optional, and 0.2 s to import
+
+    found = holidays.country_holidays(country, subdiv=region, years=year, language="en_US")
+    return {day: str(name) for day, name in found.items()}

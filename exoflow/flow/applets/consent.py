@@ -1,0 +1,52 @@
+"""consent: asks the caller before anything is recorded."""
+
+from __future__ import annotations
+
+from exoflow.config.actions import ConsentStep
+from exoflow.config.steps import Prompt
+from exoflow.flow.here import ANY_KEY, Here
+
+
+class Consent:
+    """Asks before anything is recorded. The answer holds for the rest of the call: after a refusal a `connect` with `record`
+    talks without recording, and a `voicemail` is passed over. A second consent step does not ask again. Silence, or other
+    keys until the last attempt, are a refusal.
+
+    Branches: `agreed`; `refused`.
+    Caller gone: `refused`, for he has not agreed. Store gone: works as ever. CRM gone: works as ever.
+    Journey: consent.agreed or consent.refused (evidence key); consent.unclear (one an attempt); consent.known (asked before);
+    recording.declined (at a later step that would have recorded).
+    """
+
+    needs_caller = True
+
+    def run(self, here: Here, step: ConsentStep) -> str:
+        if here.consent is not None:
+            here.note("C", "consent.known", f"Asked before: the caller {'agreed' if here.consent else 'refused'}")
+            return "agreed" if here.consent else "refused"
+        here.answer()
+        key = self._ask(here, step)
+        here.consent = key == step.consent.agree
+        if here.consent:
+            here.note("C", "consent.agreed", "The caller agreed to being recorded", key=key)
+            return "agreed"
+        why = "The caller refused to be recorded" if key else "No consent to being recorded: none of the two keys was pressed"
+        here.note("C", "consent.refused", why, key=key)
+        return "refused"
+
+    def _ask(self, here: Here, step: ConsentStep) -> str:
+        """One of the two keys; empty if neither came."""
+        consent = step.consent
+        prompts: list[Prompt] = [*here.pending, consent]
+        here.pending = []
+        for attempt in range(1, consent.attempts + 1):
+            key = here.collect(prompts, timeout=consent.timeout, pattern=ANY_KEY, keys=(consent.agree, consent.refuse))
+            if key in (consent.agree, consent.refuse):
+                return key
+            what = f"Key {key} is neither {consent.agree} nor {consent.refuse}" if key else "No key"
+            here.note("C", "consent.unclear", f"{what} (attempt {attempt} of {consent.attempts})", key=key, attempt=attempt)
+            prompts = [consent]
+        return ""
+
+    def gone(self, here: Here, step: ConsentStep) -> str:
+        return "refused"

@@ -1,0 +1,30 @@
+"""pause: plays something, if it is told to, and waits."""
+
+from __future__ import annotations
+
+from exoflow.config.steps import PauseStep
+from exoflow.flow.here import PROMPT_MARGIN, Here
+
+
+class Pause:
+    """Plays `sound`, if there is one, then silence for `seconds` (up to 300). The caller is answered; his keys are eaten.
+
+    Branches: `next`.
+    Caller gone: `next`, without a wait. Store gone: works as ever. CRM gone: works as ever.
+    Journey: pause.waited (evidence seconds); switch.slow (broken off, ten seconds late); prompt.missing.
+    """
+
+    needs_caller = True
+
+    def run(self, here: Here, step: PauseStep) -> str:
+        here.answer()
+        pause = step.pause
+        if pause.sound is not None:
+            here.play(pause.sound)
+        silence = f"silence_stream://{round(pause.seconds * 1000)}"
+        here.play_sound(silence, deadline=pause.seconds + PROMPT_MARGIN)
+        here.note("C", "pause.waited", f"Waited {pause.seconds:g} s", seconds=pause.seconds)
+        return "next"
+
+    def gone(self, here: Here, step: PauseStep) -> str:
+        return "next"

@@ -1,0 +1,40 @@
+"""set: gives names to values for the rest of the call."""
+
+from __future__ import annotations
+
+from exoflow.config.actions import SetStep
+from exoflow.flow.here import Here
+from exoflow.flow.variables import SET, Unfit, Value, find
+
+
+class Set:
+    """Gives names to values for the rest of the call: the last digits pressed, the caller's or the dialled number, the last
+    passthru's JSON answer by key, or constants. Only a value of the variable's type is taken, else its `default`. Values
+    stay in the app: the switch never sees them, so nothing in them is expanded or run. `say_value`, `switch` and the texts
+    of `note`, `sms`, `mail` and `page` use them. When a call comes back after its socket was lost, they are read again from
+    its journey.
+
+    Branches: `next`; `failed` if a variable got no value (`next` unless set).
+    Caller gone: works as ever. Store gone: works as ever. CRM gone: what comes `from: crm` has no value.
+    Journey: set.done (evidence values); set.missing (one for each variable without a value, and why).
+    """
+
+    needs_caller = False
+
+    def run(self, here: Here, step: SetStep) -> str:
+        found: dict[str, Value] = {}
+        missing = False
+        for name, variable in step.set.variables.items():
+            try:
+                found[name] = find(variable, here.call.state, here.crm_said)
+            except Unfit as problem:
+                here.variables.pop(name, None)
+                here.note("C", "set.missing", f"`{name}` has no value: what was to become it {problem}", variable=name)
+                missing = True
+        here.variables.update(found)
+        if found:
+            here.note("C", SET, "Known from here: " + ", ".join(f"{k} = {v}" for k, v in found.items()), values=found)
+        return "failed" if missing and step.failed is not None else "next"
+
+    def gone(self, here: Here, step: SetStep) -> None:
+        """Never asked: it runs without a caller and ends by itself."""

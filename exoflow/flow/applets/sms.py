@@ -1,0 +1,57 @@
+"""sms: sends an SMS through a provider's HTTP address."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlencode
+
+from exoflow.config.actions import SmsStep
+from exoflow.crm.http import Answer
+from exoflow.flow.here import Here
+from exoflow.flow.messages import by_http, send
+from exoflow.flow.templates import Texts
+
+
+class Sms:
+    """Sends an SMS through a provider's HTTP address. `form` or `json` hold what the provider wants to have; every text in them
+    is filled and then encoded as a whole, so that a value cannot end a field. Addresses go by the rules of a CRM's: private
+    ones only by `crm.allow_private`, no redirects. Without a `failed` branch nobody waits: it goes out beside the call, and
+    the call's record is closed after it. With one the flow waits, and an answered caller hears `hold`. Sent once, never
+    repeated.
+
+    Branches: `next`; `failed`, if set, when the provider is not there, too slow, or answers other than 2xx.
+    Caller gone: works as ever. Store gone: works as ever. CRM gone: works as ever; for a provider that is gone see `failed`.
+    Journey: sms.sending; then sms.sent (evidence url, status, ms, answer), or sms.<status>, sms.timeout, sms.body, sms.refused,
+    sms.dns, sms.tls, sms.address, sms.reset, sms.url with the cure; sms.once (under way when the call's socket was lost).
+    """
+
+    needs_caller = False
+
+    def run(self, here: Here, step: SmsStep) -> str:
+        sms, texts = step.sms, Texts(here)
+        form = [(name, texts.text(text)) for name, text in (sms.form or {}).items()]
+        body = json.dumps(texts.json(sms.json_body)).encode() if sms.json_body is not None else urlencode(form).encode()
+        kind = "application/json" if sms.json_body is not None else "application/x-www-form-urlencoded"
+        secrets = {name: value.get_secret_value() for name, value in sms.headers.items()}
+        crm, allowed, mask = here.parts.crm, here.account.crm.allow_private, here.account.crm.mask
+
+        def ask() -> Answer:
+            if sms.method == "get":
+                return crm.get(sms.url, form, deadline=sms.timeout, allow_private=allowed, headers=secrets, mask=mask)
+            headers = {"content-type": kind} | secrets
+            return crm.post(sms.url, body, deadline=sms.timeout, allow_private=allowed, headers=headers, mask=mask)
+
+        good = send(
+            here,
+            "sms",
+            "An SMS is given to its provider",
+            lambda: by_http(here, sms.url, ask, "The SMS provider", list(secrets.values())),
+            seconds=sms.timeout,
+            wait=step.failed is not None,
+            hold=sms.hold,
+            unset=texts.unset,
+        )
+        return "next" if good else "failed"
+
+    def gone(self, here: Here, step: SmsStep) -> str:
+        return "next"

@@ -1,0 +1,92 @@
+"""Messages to people and programs in the middle of a call: sent beside it, or waited for, and in the journey either way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from exoflow.calls.model import Stage
+from exoflow.config.steps import Prompt
+from exoflow.crm.http import Answer, CrmFailure
+from exoflow.crm.mask import mask_url
+from exoflow.flow.here import Here, tells_where
+
+ASIDE_MARGIN = 1.0  # seconds beyond a message's own deadline, for its line in the journey
+
+Kind = Literal["sms", "mail", "page"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How it went. `code` is what follows the applet's name in the journey: `sent`, `timeout`, `500`, …"""
+
+    good: bool
+    stage: Stage
+    code: str
+    text: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def already_sent(here: Here, kind: Kind) -> bool:
+    """Was this step's message under way when the call lost its socket? It is not sent twice then."""
+    resumed = False
+    for entry in reversed(here.call.state.journey):
+        if entry.code == "call.resumed":
+            resumed = True
+        elif resumed and tells_where(entry):
+            return entry.step == here.step and entry.code == f"{kind}.sending"
+    return False
+
+
+def send(
+    here: Here,
+    kind: Kind,
+    what: str,
+    deliver: Callable[[], Sent],
+    *,
+    seconds: float,
+    wait: bool,
+    hold: Prompt | None,
+    **evidence: Any,
+) -> bool:
+    """Sends by `deliver`, which never raises and ends within `seconds`. Waits for it, or lets it run beside the call.
+
+    False if it was waited for and did not go out.
+    """
+    if already_sent(here, kind):
+        here.note("C", f"{kind}.once", "It was under way when the call's socket was lost, and is not sent again")
+        return True
+    here.note("C", f"{kind}.sending", what, **evidence)
+    step = here.step
+    if not wait:
+        here.afterwards(lambda: _tell(here, step, kind, deliver()), seconds=seconds + ASIDE_MARGIN)
+        return True
+    sent: Sent = here.while_asking(deliver, here.hold_sound(hold, seconds), seconds)
+    _tell(here, step, kind, sent)
+    return sent.good
+
+
+def _tell(here: Here, step: str, kind: Kind, sent: Sent) -> None:
+    """The line of the journey, also when the call is at another step by now."""
+    here.call.note(sent.stage, f"{kind}.{sent.code}", sent.text, step=step, **sent.evidence)
+
+
+def by_http(here: Here, url: str, ask: Callable[[], Answer], who: str, secrets: list[str]) -> Sent:
+    """One HTTP request, judged: 2xx is taken, all else is not. `secrets` are never shown, wherever the answer repeats them."""
+    shown = mask_url(url, here.account.crm.mask)
+    try:
+        answer = ask()
+    except CrmFailure as failure:
+        stage: Stage = "E" if failure.reason in ("timeout", "body") else "D"
+        text = f"{urlsplit(url).hostname}: {failure.detail} (after {failure.ms} ms); {failure.cure}"
+        return Sent(False, stage, failure.reason, text, {"url": shown, "status": failure.status, "ms": failure.ms})
+    said = answer.excerpt
+    for secret in secrets:
+        said = said.replace(secret, "***")
+    evidence = {"url": shown, "status": answer.status, "ms": answer.ms, "answer": said}
+    if 200 <= answer.status < 300:
+        return Sent(True, "E", "sent", f"{who} took it ({answer.status} in {answer.ms} ms)", evidence)
+    cure = "see its own log for the error" if answer.status >= 500 else "check the URL, its key and the fields"
+    return Sent(False, "E", str(answer.status), f"{who} answered {answer.status}, only 2xx counts as taken; {cure}", evidence)

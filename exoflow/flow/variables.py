@@ -1,0 +1,104 @@
+"""What a flow knows by name: values with a type, kept in the app. The switch never sees or expands them.
+
+They live in the call and in its journey, from which they are read again when the call comes back after a lost socket.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from exoflow.calls.model import CallState, Entry
+from exoflow.config.actions import MAX_VARIABLE_CHARS, Variable
+from exoflow.telephony.numbers import national
+
+Value = str | int
+
+SET = "set.done"  # the journey's lines that hold values
+MAX_INTEGER = 10**15  # what a CRM's database and a caller can mean; beyond it digits are the type
+CONSENT = {"consent.agreed": True, "consent.refused": False}
+_INTEGER = re.compile(r"[+-]?[0-9]{1,16}\Z")
+_DIGITS = re.compile(r"[0-9*#]{1,64}\Z")
+
+
+class Unfit(Exception):
+    """There is no value, or none of the variable's type; the message is for the journey."""
+
+
+def remembered(journey: Iterable[Entry]) -> dict[str, Value]:
+    """The variables a call had when its socket was lost."""
+    found: dict[str, Value] = {}
+    for entry in journey:
+        if entry.code == SET:
+            found.update(entry.evidence.get("values", {}))
+    return found
+
+
+def consented(journey: Iterable[Entry]) -> bool | None:
+    """What the caller last said about being recorded; None if nobody asked."""
+    said = [CONSENT[entry.code] for entry in journey if entry.code in CONSENT]
+    return said[-1] if said else None
+
+
+def json_body(body: bytes) -> Any:
+    """A CRM's answer as JSON; None if it is none. Never raises: what is missing in it is told by who looks for it."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def find(variable: Variable, state: CallState, crm_said: Any) -> Value:
+    """The value a variable gets now. Raises Unfit."""
+    try:
+        return typed(_raw(variable, state, crm_said), variable.type)
+    except Unfit:
+        if variable.default is None:
+            raise
+        return typed(variable.default, variable.type)
+
+
+def typed(raw: Any, wanted: str) -> Value:
+    """`raw` as text, integer or digits. Raises Unfit."""
+    if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
+        raise Unfit("is no single value" if raw is not None else "is not there")
+    text = str(int(raw)) if isinstance(raw, float) and raw.is_integer() else str(raw)
+    text = "".join(c if c.isprintable() else " " for c in text).strip()
+    if not text:
+        raise Unfit("is empty")
+    if len(text) > MAX_VARIABLE_CHARS:
+        raise Unfit(f"has more than {MAX_VARIABLE_CHARS} characters")
+    if wanted == "integer":
+        if _INTEGER.match(text) is None or abs(int(text)) > MAX_INTEGER:
+            raise Unfit(f"is no whole number: {text[:40]!r}")
+        return int(text)
+    if wanted == "digits" and _DIGITS.match(text) is None:
+        raise Unfit(f"has other characters than digits: {text[:40]!r}")
+    return text
+
+
+def _raw(variable: Variable, state: CallState, crm_said: Any) -> Any:
+    facts = state.facts
+    match variable.source:
+        case "gathered":
+            return state.digits
+        case "caller" | "dialled":
+            number = facts.caller if variable.source == "caller" else facts.dialled
+            return national(number) if number is not None and variable.type != "text" else number
+        case "crm":
+            return _at(crm_said, variable.key or "")
+    return variable.value
+
+
+def _at(said: Any, key: str) -> Any:
+    """The value under a dotted key: `customer.orders.0.due`."""
+    for part in key.split("."):
+        if isinstance(said, dict):
+            said = said.get(part)
+        elif isinstance(said, list) and part.isdecimal() and int(part) < len(said):
+            said = said[int(part)]
+        else:
+            return None
+    return said

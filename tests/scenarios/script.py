@@ -1,0 +1,174 @@
+"""A scenario as it is written in YAML, and the reading of the files.
+
+    common: {...}          what all scenarios of the file have; each scenario is laid over it, mapping by mapping
+    scenarios:
+      - name: a key at the prompt
+        does: {asked: press 1}
+        expect: {outcome: served, journey: [call.arrived, ask: call.answered menu.key, bye: hangup]}
+      - name: agent releases with <cause>
+        each: [{cause: USER_BUSY, q850: 17}, …]      one scenario for each, <key> replaced
+
+Keys of a scenario:
+    steps      the flow, its first step is the start; `crm:/path` is the scenario's own CRM, `nobody:/path` a port where nobody
+               listens, `@asha` an agent's number; a step set to null is taken away
+    flow       a flow of the scenario's own instead
+    account    more of the account's file
+    dial       the digits the exchange sends, if not our number's ten
+    withheld, diverted_from     the caller's number is hidden; who sent the call on
+    agents     who answers how: asha, ravi, meena to a behaviour, or to a list of them, one for each attempt:
+               {answers: {after: 1, talks: 2, alerts: 0.3}}, busy, {rejects: 1}, silent, announcement, unreachable,
+               {released: CAUSE}; a name left out is a number that does not exist
+    crm        what a path answers (200 unless told): a status, a text, {agents: […]}, {plain: […]},
+               {status:, body:, delay:, type:}, or a list of these, one for each request
+    time       what time it is in the account's time zone, `2026-11-23 10:30`, for opening hours
+    speaks     seconds for which the caller speaks when a message is recorded
+    does       what the caller does, and what goes wrong, at a moment: `asked 2 + 0.5` is half a second into the second
+               question. Moments: ringing, answered, asked, plays, records, rings, talks, with a count (1 unless told) and
+               seconds (0.6 unless told). Deeds: press KEYS, hang up, lose socket
+    expect     outcome, reason, ended_by, cause, digits; journey (codes, under the step that wrote them; recordings' lines
+               last); legs (`asha busy`); asked (paths in order, with parameters that must be among those sent), delivery
+               (its type), recordings (`talk 2 good`)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exoflow.config import yaml12
+
+HERE = Path(__file__).parent
+USUAL_SECONDS = 0.6  # between a moment and a deed: behind the prompt's first word, far from every limit
+KEYS = {
+    "file",
+    "name",
+    "each",
+    "steps",
+    "flow",
+    "account",
+    "dial",
+    "withheld",
+    "diverted_from",
+    "agents",
+    "crm",
+    "speaks",
+    "time",
+    "does",
+    "expect",
+}
+MOMENT = re.compile(r"(ringing|answered|asked|plays|records|rings|talks)(?: (\d+))?(?: \+ (\d+(?:\.\d+)?))?")
+DEED = re.compile(r"press ([0-9*#]+)|hang up|lose socket")
+
+Journey = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What happens `after` seconds of the `count`-th `moment`."""
+
+    moment: str
+    count: int
+    after: float
+    what: str
+
+
+@dataclass
+class Scenario:
+    name: str
+    steps: dict[str, Any]
+    file: str = ""
+    account: dict[str, Any] = field(default_factory=dict)
+    dial: str = ""
+    withheld: bool = False
+    diverted_from: str = ""
+    agents: dict[str, Any] = field(default_factory=dict)
+    crm: dict[str, Any] = field(default_factory=dict)
+    speaks: float = 2.0
+    time: str = ""
+    deeds: list[Deed] = field(default_factory=list)
+    expect: dict[str, Any] = field(default_factory=dict)
+    written: dict[str, Any] = field(default_factory=dict)
+    """as it stands in YAML, variations laid over"""
+
+    @property
+    def id(self) -> str:
+        return f"{self.file}: {self.name}" if self.file else self.name
+
+    def as_yaml(self) -> str:
+        """To be kept as a fixture."""
+        return yaml.safe_dump([self.written], sort_keys=False, allow_unicode=True, width=140)
+
+
+def read_all(folder: Path = HERE) -> list[Scenario]:
+    """Every scenario of a folder's files, in order. Raises ValueError for one that is not understood."""
+    found = [scenario for path in sorted(folder.glob("*.yaml")) if path.name != "differences.yaml" for scenario in read(path)]
+    names = [scenario.id for scenario in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"twice: {', '.join(sorted(twice))}")
+    return found
+
+
+def read(path: Path) -> Iterator[Scenario]:
+    document = yaml12.read(path)  # as configurations are read: `on` and `yes` are texts
+    if document.findings:
+        raise ValueError("; ".join(str(finding) for finding in document.findings))
+    whole = document.value
+    for one in whole["scenarios"]:
+        laid = overlay(whole.get("common", {}), one)
+        for values in laid.pop("each", [{}]):
+            text = json.dumps(laid)
+            for key, value in values.items():
+                # a value that is more than a text stands where the whole text is its key
+                text = text.replace(f'"<{key}>"', json.dumps(value)).replace(f"<{key}>", str(value))
+            try:
+                yield scenario(json.loads(text), path.stem)
+            except (KeyError, TypeError, ValueError) as problem:
+                raise ValueError(f"{path}: {laid.get('name')}: {problem}") from problem
+
+
+def scenario(written: Mapping[str, Any], file: str = "") -> Scenario:
+    if unknown := set(written) - KEYS:
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+    values = {key: value for key, value in written.items() if key not in ("does", "each", "file", "flow")}
+    steps = written.get("flow") or written["steps"]
+    values["steps"] = {name: step for name, step in steps.items() if step is not None}
+    return Scenario(file=file, deeds=deeds(written.get("does") or {}), written=dict(written), **values)
+
+
+def deeds(written: Mapping[str, Any]) -> list[Deed]:
+    found = []
+    for when, whats in written.items():
+        match = MOMENT.fullmatch(when)
+        if match is None:
+            raise ValueError(f"no moment: {when}")
+        moment, count, after = match.groups()
+        for what in whats if isinstance(whats, list) else [whats]:
+            if DEED.fullmatch(what) is None:
+                raise ValueError(f"no deed: {what}")
+            found.append(Deed(moment, int(count or 1), USUAL_SECONDS if after is None else float(after), what))
+    return found
+
+
+def overlay(under: Any, over: Any) -> Any:
+    """`over` laid on `under`: mappings key by key, all else replaced. A step of another applet replaces the whole step."""
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return over
+    laid = dict(under)
+    for key, value in over.items():
+        laid[key] = overlay(under[key], value) if key in under and key != "does" else value
+    return laid
+
+
+def journey(written: list[Any]) -> Journey:
+    """`[call.arrived, ask: call.answered menu.key]` as pairs of step and code; the step is empty where there is none."""
+    found: Journey = []
+    for part in written:
+        for step, told in part.items() if isinstance(part, dict) else [("", part)]:
+            found += [(step, code) for code in told.split()]
+    return found
