@@ -189,7 +189,8 @@ class Dialplan:
 
 @cache
 def _compiled(expression: str) -> re.Pattern[str]:
-    return re.compile(expression)
+    # PCRE calls the very end of the text `\z`, Python `\Z`
+    return re.compile(expression.replace(r"\z", r"\Z"))
 
 
 def read_globals(path: Path) -> dict[str, str]:
