@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from exoflow.config.findings import did_you_mean
 from exoflow.config.spoken import LANGUAGES, Kind
-from exoflow.config.stepbase import MAIL_ADDRESS, Block, Prompt, Secret, Step, Strict, Url
+from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Block, Prompt, Secret, Step, Strict, Url
 
 MAX_VARIABLE_CHARS = 200  # of one value; a spoken or sent value is never longer
 MAX_VARIABLES = 20  # set in one step
@@ -31,7 +31,7 @@ PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _VARIABLE = r"^[a-z][a-z0-9_]{0,39}$"
 
 VariableName = Annotated[str, Field(pattern=_VARIABLE)]
-MailAddress = Annotated[str, Field(pattern=MAIL_ADDRESS)]
+MailAddress = Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS)]
 _OWN_HEADERS = ("connection", "content-length", "host", "transfer-encoding")  # the client's, for it frames the request
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 PhoneKey = Annotated[str, Field(pattern=r"^[0-9*#]$")]

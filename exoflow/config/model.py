@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr, SecretStr, StrictFloat, StrictInt, mode
 
 from exoflow.config.actions import VariableName
 from exoflow.config.hours import Holidays
-from exoflow.config.stepbase import MAIL_ADDRESS, Language, Secret
+from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Language, Secret
 from exoflow.config.steps import AgentNumber, AnyStep, Located, Name, OurNumber, Strict, Url
 from exoflow.config.turns import Argument, Arguments, GivenArgument, entry_name
 from exoflow.telephony.numbers import tail_matches, to_e164
@@ -184,7 +184,7 @@ class Crm(Strict):
 
 class Account(Strict):
     name: str = Field(description="the business, for people")
-    contacts: list[Annotated[str, Field(pattern=MAIL_ADDRESS)]] = Field(
+    contacts: list[Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS)]] = Field(
         default_factory=list, description="e-mail addresses of its people"
     )
     time_zone: str = Field("Asia/Kolkata", description="of the tz database; recordings' folders and hours go by it")
@@ -204,7 +204,9 @@ class Web(Strict):
 
 class Mail(Strict):
     smtp: str = Field("localhost:25", pattern=LISTEN, description="host:port of the server that takes our mails")
-    sender: str = Field(alias="from", pattern=MAIL_ADDRESS, description="address that mails come from")
+    sender: str = Field(
+        alias="from", pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS, description="address that mails come from"
+    )
     security: Literal["none", "starttls", "tls"] = Field("none", description="`none` only for a server on this box")
     user: str | None = Field(None, min_length=1, description="if the server wants a login")
     password: Secret | None = Field(None, description="its password: the text itself, or `${NAME}` for an environment variable")

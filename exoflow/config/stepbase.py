@@ -30,8 +30,13 @@ ALTERNATIVE = "\0"
 ONE, MANY = ALTERNATIVE + "one", ALTERNATIVE + "many"
 # names of steps, flows, groups, agents: letters and digits of any script. Nothing that could expand or split in a command
 Name = Annotated[str, Field(pattern=r"^[\w][\w .-]{0,63}$")]
-# plain ASCII: other characters end header lines in some mail servers; a domain in another script is written as xn--…
-MAIL_ADDRESS = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,189}$"
+# plain ASCII dot-atoms (RFC 5322): Python's own e-mail package fails on others, and some end a header. A domain in another
+# script is written as xn--…
+MAIL_ADDRESS = (
+    r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
+)
+MAX_MAIL_ADDRESS = 254  # characters; RFC 5321 section 4.5.3.1.3, less the angle brackets
 # as in BCP 47: en, hi, en-IN
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")]
 Url = Annotated[str, Field(min_length=1, max_length=2000)]

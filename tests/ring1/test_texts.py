@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from exoflow.calls.model import CallFacts, CallState
 from exoflow.config.actions import MAX_VARIABLE_CHARS
 from exoflow.config.model import Mail
-from exoflow.config.stepbase import MAIL_ADDRESS
+from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS
 from exoflow.crm.smtp import _message
 from exoflow.flow.here import Here
 from exoflow.flow.templates import MAX_FILLED, Texts
 
 ANY = st.text(st.characters(codec=None), max_size=MAX_VARIABLE_CHARS + 50)
+ADDRESS = st.from_regex(MAIL_ADDRESS.strip("^$"), fullmatch=True).filter(lambda address: len(address) <= MAX_MAIL_ADDRESS)
 
 
 def texts(**variables: str | int) -> Texts:
@@ -51,7 +52,15 @@ def test_a_value_stays_in_its_field(one: str, two: str) -> None:
     assert parse_qsl(form, keep_blank_values=True) == [("a", cleaned(one)), ("b", cleaned(two))]
 
 
-@given(ANY, ANY, st.lists(st.from_regex(MAIL_ADDRESS.strip("^$"), fullmatch=True), min_size=1, max_size=3))
+@given(
+    ANY,
+    ANY,
+    st.lists(
+        st.from_regex(MAIL_ADDRESS.strip("^$"), fullmatch=True).filter(lambda address: len(address) <= MAX_MAIL_ADDRESS),
+        min_size=1,
+        max_size=3,
+    ),
+)
 def test_a_mail_has_our_headers_and_no_others(subject: str, value: str, to: list[str]) -> None:
     filled = texts(subject=subject, it=value)
     mail = Mail.model_validate({"from": "calls@acme.example"})

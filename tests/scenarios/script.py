@@ -12,6 +12,8 @@ Keys of a scenario:
     steps      the flow, its first step is the start; `crm:/path` is the scenario's own CRM, `nobody:/path` a port where nobody
                listens, `@asha` an agent's number; a step set to null is taken away
     flow       a flow of the scenario's own instead
+    example    an account's file instead, from the folder of this one; its agents are asha, ravi, meena, and every address at
+               a host that ends in .example is the scenario's own CRM
     account    more of the account's file
     dial       the digits the exchange sends, if not our number's ten
     withheld, diverted_from     the caller's number is hidden; who sent the call on
@@ -44,6 +46,7 @@ import yaml
 from exoflow.config import yaml12
 
 HERE = Path(__file__).parent
+EXAMPLES = HERE.parents[1] / "examples"
 USUAL_SECONDS = 0.6  # between a moment and a deed: behind the prompt's first word, far from every limit
 KEYS = {
     "file",
@@ -51,6 +54,7 @@ KEYS = {
     "each",
     "steps",
     "flow",
+    "example",
     "account",
     "dial",
     "withheld",
@@ -81,8 +85,9 @@ class Deed:
 @dataclass
 class Scenario:
     name: str
-    steps: dict[str, Any]
+    steps: dict[str, Any] = field(default_factory=dict)
     file: str = ""
+    example: Path | None = None
     account: dict[str, Any] = field(default_factory=dict)
     dial: str = ""
     withheld: bool = False
@@ -105,16 +110,23 @@ class Scenario:
         return yaml.safe_dump([self.written], sort_keys=False, allow_unicode=True, width=140)
 
 
-def read_all(folder: Path = HERE) -> list[Scenario]:
-    """Every scenario of a folder's files, in order. Raises ValueError for one that is not understood."""
-    found = [scenario for path in sorted(folder.glob("*.yaml")) if path.name != "differences.yaml" for scenario in read(path)]
+def read_all() -> list[Scenario]:
+    """Every scenario there is, the examples' last. Raises ValueError for one that is not understood."""
+    files = [path for path in sorted(HERE.glob("*.yaml")) if path.name != "differences.yaml"]
+    found = [scenario for path in files for scenario in read(path)] + examples()
     names = [scenario.id for scenario in found]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"twice: {', '.join(sorted(twice))}")
     return found
 
 
+def examples() -> list[Scenario]:
+    """The scenarios of all that is in examples/."""
+    return [scenario for path in sorted(EXAMPLES.glob("*/scenarios.yaml")) for scenario in read(path)]
+
+
 def read(path: Path) -> Iterator[Scenario]:
+    name = path.stem if path.parent == HERE else path.parent.name
     document = yaml12.read(path)  # as configurations are read: `on` and `yes` are texts
     if document.findings:
         raise ValueError("; ".join(str(finding) for finding in document.findings))
@@ -127,17 +139,20 @@ def read(path: Path) -> Iterator[Scenario]:
                 # a value that is more than a text stands where the whole text is its key
                 text = text.replace(f'"<{key}>"', json.dumps(value)).replace(f"<{key}>", str(value))
             try:
-                yield scenario(json.loads(text), path.stem)
+                yield scenario(json.loads(text), name, path.parent)
             except (KeyError, TypeError, ValueError) as problem:
                 raise ValueError(f"{path}: {laid.get('name')}: {problem}") from problem
 
 
-def scenario(written: Mapping[str, Any], file: str = "") -> Scenario:
+def scenario(written: Mapping[str, Any], file: str = "", folder: Path = HERE) -> Scenario:
     if unknown := set(written) - KEYS:
         raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
     values = {key: value for key, value in written.items() if key not in ("does", "each", "file", "flow")}
-    steps = written.get("flow") or written["steps"]
-    values["steps"] = {name: step for name, step in steps.items() if step is not None}
+    if "example" in written:
+        values["example"] = folder / written["example"]
+    else:
+        steps = written.get("flow") or written["steps"]
+        values["steps"] = {name: step for name, step in steps.items() if step is not None}
     return Scenario(file=file, deeds=deeds(written.get("does") or {}), written=dict(written), **values)
 
 

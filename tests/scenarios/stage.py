@@ -18,12 +18,12 @@ from zoneinfo import ZoneInfo
 
 import gevent
 from gevent import socket
-from gevent.event import Event
 from gevent.local import local
 from gevent.pool import Pool
 
 from exoflow.calls.lookup import deliveries_of
 from exoflow.calls.model import CallState, Entry
+from exoflow.config import yaml12
 from exoflow.config.load import load
 from exoflow.esl.session import CallSession
 from exoflow.serve import Service
@@ -35,7 +35,7 @@ from scenarios.told import Told, tell
 SECRET = "whsec_" + base64.b64encode(b"exoflow" * 4).decode()
 PEOPLE = ("asha", "ravi", "meena")
 TRUNK = "PRI1"
-PATH = re.compile(r'"crm:(/[^"?]*)')
+OWN_CRM = re.compile(r"crm:(?=/)|https://[a-z.]+\.example(?=/)")
 ACCEPTED_SECONDS = 5.0  # for the deliveries, after the record is closed
 
 
@@ -48,7 +48,8 @@ class Cast:
     channel: str = ""
     state: CallState | None = None
     caller: Caller | None = None
-    closed: Event = field(default_factory=Event)
+    paths: list[str] = field(default_factory=list)
+    """of the scenario's CRM, as its account names them"""
 
     @property
     def did(self) -> str:
@@ -232,32 +233,34 @@ class Stage(ABC):
         (self.folder / "exoflow.yaml").write_text(json.dumps(main))
         (self.folder / "accounts").mkdir(exist_ok=True)
         for cast in self.casts:
-            (self.folder / "accounts" / f"s{cast.at}.yaml").write_text(json.dumps(self._account(cast)))
+            text = json.dumps(self._account(cast))
+            cast.paths = re.findall(rf'{re.escape(self.crm.url(cast.prefix))}(/[^"?]*)', text)
+            (self.folder / "accounts" / f"s{cast.at}.yaml").write_text(text)
 
     def _account(self, cast: Cast) -> dict[str, Any]:
-        steps = cast.scenario.steps
-        number = {"number": f"+91{cast.did}", "trunk": TRUNK, "flow": "main"}
-        if cast.scenario.dial:
-            number["dnis"] = cast.scenario.dial
-        flows = {"main": {"start": next(iter(steps)), "steps": steps}}
-        more = dict(cast.scenario.account)
-        whole = {
-            "name": cast.scenario.name,
-            "numbers": [number],
+        given = cast.scenario
+        own = {
+            "numbers": [
+                {"number": f"+91{cast.did}", "trunk": TRUNK, "flow": "main"} | ({"dnis": given.dial} if given.dial else {})
+            ],
             "agents": {name: {"number": cast.number(name), "name": name.title()} for name in PEOPLE},
-            "groups": {"support": {"agents": ["asha", "ravi"]}, "backup": {"agents": ["meena"]}},
             "crm": {"allow_private": ["127.0.0.1/32"]},
             "deliveries": {"url": "crm:/deliveries", "secret": SECRET},
-            "flows": flows | more.pop("flows", {}),
         }
-        found: dict[str, Any] = self._put_in(cast, whole | more)
+        if given.example is not None:
+            whole = yaml12.read(given.example).value | own
+        else:
+            groups = {"support": {"agents": ["asha", "ravi"]}, "backup": {"agents": ["meena"]}}
+            flows = {"main": {"start": next(iter(given.steps)), "steps": given.steps}} | given.account.get("flows", {})
+            whole = {"name": given.name, **own, "groups": groups, **given.account, "flows": flows}
+        found: dict[str, Any] = self._put_in(cast, whole)
         return found
 
     def _put_in(self, cast: Cast, value: Any) -> Any:
         """The scenario's own addresses and numbers (`@asha`)."""
         if isinstance(value, str):
-            if value.startswith("crm:"):
-                return self.crm.url(cast.prefix + value.removeprefix("crm:"))
+            if own := OWN_CRM.match(value):
+                return self.crm.url(cast.prefix + value[own.end() :])
             if value.startswith("nobody:"):
                 return "http://127.0.0.1:1" + value.removeprefix("nobody:")
             return cast.number(value[1:]) if value.startswith("@") and value[1:] in PEOPLE else value
@@ -266,9 +269,8 @@ class Stage(ABC):
         return [self._put_in(cast, item) for item in value] if isinstance(value, list) else value
 
     def _script(self, cast: Cast) -> None:
-        self.crm.script(f"{cast.prefix}/deliveries", Reply(204))
-        for path in PATH.findall(json.dumps(cast.scenario.written)):
-            self.crm.script(cast.prefix + path, Reply(200, b"OK"))
+        for path in cast.paths:
+            self.crm.script(cast.prefix + path, Reply(204) if path == "/deliveries" else Reply(200, b"OK"))
         for path, answers in cast.scenario.crm.items():
             listed = answers if isinstance(answers, list) else [answers]
             self.crm.script(cast.prefix + path, *(self._reply(cast, answer) for answer in listed))
