@@ -198,6 +198,7 @@ class Call(Mirror):
     def on_disk(self) -> bool:
         """Waits until all that is known so far is committed, LEG_COMMIT_SECONDS at most. False if that was too short."""
         result = self.changed()
+        self.book.store.hurry()
         result.wait(LEG_COMMIT_SECONDS)
         return bool(result.ready() and result.successful())
 

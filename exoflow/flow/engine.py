@@ -63,6 +63,8 @@ def run(here: Here) -> None:
             raise
         if branch is None:
             break
+        if here.caller_gone:
+            _caller_left(here)  # a step that needs no caller does not notice
         if isinstance(branch, Place):
             here.go_to(branch)
         else:

@@ -50,10 +50,10 @@ class Reception:
             _turn_away(session, call, routes)
             return
         with suppress(CallEnded):  # gone at once: the flow's steps that need no caller still run
-            # by the switch's clock, as the answer's time: it runs some 20 ms behind ours
-            call.ringing(moment(session.execute("ring_ready", deadline=QUICK_SECONDS)))
             call.on_disk()  # before the mark: a marked call that no record knows would be a ghost after a kill
             session.execute("set", f"exo_call={facts.id}", deadline=QUICK_SECONDS)
+            # by the switch's clock, as the answer's time: it runs some 20 ms behind ours
+            call.ringing(moment(session.execute("ring_ready", deadline=QUICK_SECONDS)))
         engine.run(_here(parts, session, call, route.account_id, route.account))
 
     def refuse(self, session: CallSession) -> None:

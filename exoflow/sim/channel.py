@@ -69,7 +69,8 @@ class Channel:
             "direction": direction,
             "uuid": self.uuid,
             "session_id": str(switch.next_session()),
-            "channel_name": name,
+            # a variable with an expansion in it is not set (docs/freeswitch-quirks.md)
+            "channel_name": "" if "${" in name else name,
             "read_codec": "PCMA",
             "read_rate": "8000",
             "write_codec": "PCMA",

@@ -189,8 +189,8 @@ class Dialplan:
 
 @cache
 def _compiled(expression: str) -> re.Pattern[str]:
-    # PCRE calls the very end of the text `\z`, Python `\Z`
-    return re.compile(expression.replace(r"\z", r"\Z"))
+    # PCRE calls the very end of the text `\z`, Python `\Z`; and its `\d` are ASCII's digits
+    return re.compile(expression.replace(r"\z", r"\Z"), re.ASCII)
 
 
 def read_globals(path: Path) -> dict[str, str]:

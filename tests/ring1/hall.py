@@ -249,9 +249,13 @@ def codes(state: CallState) -> list[str]:
     return [one.code for one in state.journey]
 
 
+# what a recording is found to be, whenever its file is there
+BESIDE = {f"recording.{what}" for what in ("good", "not_started", "no_file", "wrong_length")}
+
+
 def visited(state: CallState) -> list[str]:
     """The steps in the order in which they were done; a recording is judged beside the call, whenever its file is there."""
-    steps = [one.step for one in state.journey if one.step is not None and not one.code.startswith("recording.")]
+    steps = [one.step for one in state.journey if one.step is not None and one.code not in BESIDE]
     return [step for at, step in enumerate(steps) if at == 0 or steps[at - 1] != step]
 
 

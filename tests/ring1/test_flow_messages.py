@@ -287,5 +287,5 @@ def test_what_is_told_beside_the_call_does_not_lead_it_back(hall: Start) -> None
     phone.press("1")
     state = h.ended(phone)
     assert len(h.crm.to("/sms")) == 1
-    assert entry(state, "call.resumed").step == "glad"
+    assert entry(state, "call.resumed").step == "ask"
     assert "sms.once" not in codes(state)

@@ -271,9 +271,13 @@ def as_json(value: Any) -> Reply:
     return Reply(200, json.dumps(value).encode(), "application/json")
 
 
+# what a recording is found to be, whenever its file is there
+BESIDE = {f"recording.{what}" for what in ("good", "not_started", "no_file", "wrong_length")}
+
+
 def steps(state: CallState) -> list[str]:
     """The steps in the order in which they were done; a recording is judged beside the call, whenever its file is there."""
-    named = [line.step for line in state.journey if line.step is not None and not line.code.startswith("recording.")]
+    named = [line.step for line in state.journey if line.step is not None and line.code not in BESIDE]
     return [step for at, step in enumerate(named) if at == 0 or named[at - 1] != step]
 
 
