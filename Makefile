@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check integration bench clean
+.PHONY: run test check integration compare bench clean
 
 run: $(VENV)/.installed
 	@$(BIN)/exoflow demo --calls 1
@@ -17,11 +17,15 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/exoflow check -c examples/acme/exoflow.yaml
+	@for main in examples/*/exoflow.yaml; do $(BIN)/exoflow check -c $$main || exit 1; done
 
 # fails where no FreeSWITCH is found, or anything of ring 2 is skipped; writes docs/integration-report.md
 integration: $(VENV)/.installed
 	EXOFLOW_RING2=required $(BIN)/python -m pytest tests/ring2 --report docs/integration-report.md
+
+# every scenario on the embedded switch and on FreeSWITCH, and whether both tell the same of it
+compare: $(VENV)/.installed
+	cd tests && ../$(BIN)/python -m scenarios compare
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench
