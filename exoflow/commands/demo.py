@@ -93,7 +93,7 @@ def _run(hall: Hall, crm: DemoCrm, calls: int | None, from_call: int) -> bool:
 
 def _one(hall: Hall, crm: DemoCrm, number: int, scenario: Scenario) -> bool:
     from exoflow.calls.show import journey_line
-    from exoflow.commands.call import told
+    from exoflow.commands.terminal import told
     from exoflow.sim.scenarios import NUMBER
 
     def entry(state: CallState, entry: Entry) -> None:

@@ -2,8 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gevent.event import Event
+
+if TYPE_CHECKING:
+    from exoflow.sim.phone import Phone
+
+
+@dataclass(eq=False)
+class Handset:
+    """A telephone that rings and waits for somebody's hand; `caller` is whose call it is."""
+
+    who: str
+    caller: Phone
+    moved: Event  # tells the leg of each wish
+    lifted: bool = False
+    cause: str = ""  # released with it
+    over: bool = False  # the leg has ended, from whichever side
+
+    def answer(self) -> None:
+        self.lifted = True
+        self.moved.set()
+
+    def release(self, cause: str) -> None:
+        """Refuses the call, or ends the talk."""
+        self.cause = cause
+        self.moved.set()
 
 
 @dataclass(frozen=True)
@@ -20,6 +47,7 @@ class AgentScript:
     cause: str = ""  # released by the network with this instead of answering
     no_channel: bool = False  # our own trunk has no free channel: 34 without a leg
     name: str = ""
+    hand: Callable[[Handset], None] | None = None  # is told of each ringing; who holds the handset decides from there on
 
     @classmethod
     def answers(cls, after: float = 2.0, talks: float | None = 10.0, *, name: str = "") -> AgentScript:
@@ -38,6 +66,11 @@ class AgentScript:
     def silent(cls) -> AgentScript:
         """Rings until we give up."""
         return cls(answer_after=None)
+
+    @classmethod
+    def by_hand(cls, hand: Callable[[Handset], None]) -> AgentScript:
+        """Rings on until somebody answers or refuses it, and talks until somebody hangs up."""
+        return cls(answer_after=None, talk_seconds=None, hand=hand)
 
     @classmethod
     def slow(cls, alert_after: float = 7.0, answer_after: float = 2.0, talks: float | None = 10.0) -> AgentScript:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import Event
 
-from exoflow.sim.agents import RELEASE_SECONDS, AgentScript
+from exoflow.sim.agents import RELEASE_SECONDS, AgentScript, Handset
 from exoflow.sim.arguments import split_outside, variables_of
 from exoflow.sim.causes import cause_name
 from exoflow.sim.channel import Channel
@@ -154,10 +154,29 @@ class BLeg:
                 break
             act(channel)
             self._tell()
+        else:
+            self._in_hand(channel)
         while not channel.hung_up:
             channel.wake.wait()
             channel.wake.clear()
         self._finish(channel)
+
+    def _in_hand(self, channel: Channel) -> None:
+        """Follows the hand's wishes until the leg is hung up; returns at once for a script without a hand."""
+        if self.script.hand is None:
+            return
+        handset = Handset(self.script.name or channel.destination, self.session.phone, channel.wake)
+        self.script.hand(handset)
+        while not channel.hung_up:
+            if handset.cause:
+                channel.hangup(handset.cause)
+            elif handset.lifted and not channel.answered:
+                self._answer(channel)
+                self._tell()
+            else:
+                channel.wake.wait()
+                channel.wake.clear()
+        handset.over = True
 
     def _steps(self, script: AgentScript) -> list[tuple[float, Callable[[Channel], None]]]:
         """What happens, each so many seconds after the one before."""
