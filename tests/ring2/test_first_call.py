@@ -62,6 +62,7 @@ def first(site: Site) -> Played:
     gevent.sleep(TALK_SECONDS)
     visit.phone.hangup()
     state = visit.state()
+    wait_for(lambda: third.attempts[0].ended_at, 5, "the third agent's end at the exchange")
     played = Played(
         site,
         visit,
