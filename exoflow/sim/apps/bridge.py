@@ -143,11 +143,11 @@ def _talk(session: Session, leg: BLeg) -> None:
     session.switch.bus.fire("CHANNEL_BRIDGE", a, head=[("Bridge-A-Unique-ID", a.uuid), ("Bridge-B-Unique-ID", b.uuid)])
     name = leg.script.name or b.destination
     session.phone.agent("talks", name)
-    talk_began(session)
+    talk_began(session, b.times["Answered"])
     while session.wait(None, lambda: b.hung_up) == "break":
         pass  # uuid_break does not end a talk
-    talk_ended(session)
     leg.end(a.cause if a.hung_up else "NORMAL_CLEARING")
+    talk_ended(session, b.times["Hangup"])
     session.phone.agent("gone", name)
     a.bridged_to = None
     session.digits.clear()  # keys of the talk went to the agent

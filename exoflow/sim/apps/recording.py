@@ -86,16 +86,24 @@ def stop_record_session(session: Session, argument: str) -> None:
         _stop(session, recording)
 
 
-def talk_began(session: Session) -> None:
+def talk_began(session: Session, at: int) -> None:
+    """`at`: when the agent answered, microseconds; on a busy machine this greenlet hears of it later, by more switch time."""
     for recording in session.recordings.values():
         if recording.since is None:
-            recording.since = session.switch.clock.elapsed()
+            recording.since = _elapsed(session, at)
 
 
-def talk_ended(session: Session) -> None:
+def talk_ended(session: Session, at: int) -> None:
+    """`at`: when the agent's leg ended, microseconds."""
     for recording in session.recordings.values():
         if recording.bridge_only:
-            recording.pause(session.switch.clock.elapsed())
+            recording.pause(_elapsed(session, at))
+
+
+def _elapsed(session: Session, micros: int) -> float:
+    """A timestamp in the clock's own seconds."""
+    clock = session.switch.clock
+    return clock.elapsed() - (clock.micros() - micros) / 1e6
 
 
 def cut_recordings(session: Session) -> None:
