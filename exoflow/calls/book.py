@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ CLOSE_COMMIT_SECONDS = 5.0  # the call's greenlet goes after it; a slower store 
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # a full disk is tried again until it is written
 MAX_ENTRIES = 1000  # a caller who presses keys for an hour must not fill memory and disk
 MAX_TEXT = 500  # characters of one text or evidence value
+CLOSED_LATELY = 10_000  # calls; at 20 a second some 8 minutes, and a look into the store takes seconds at the worst
 
 Listener = Callable[[CallState, Entry], None]
 
@@ -61,6 +63,7 @@ class CallBook:
         self.wake: Callable[[], None] = lambda: None
         self.live: dict[str, Call] = {}  # by call id: not yet closed in the store
         self._by_channel: dict[str, Call] = {}  # of the live ones
+        self._closed_lately: deque[str] = deque(maxlen=CLOSED_LATELY)
 
     def open(self, facts: CallFacts, account: Account | None) -> Call:
         """A new call; its row is queued, nothing is waited for."""
@@ -90,14 +93,23 @@ class CallBook:
     def unfinished(self) -> list[CallState]:
         """Calls that an earlier process left open, oldest first."""
         left = self.store.read(lambda c: rows.load(c, t.calls.c.closed_at.is_(None)))
-        return [state for state in left if state.facts.id not in self.live]
+        return [state for state in left if not self._ours(state.facts.id)]
+
+    def _ours(self, call_id: str) -> bool:
+        """Is it a call of this process? What the store told of such a one is older than what is known here: it may have
+        been closed since the look into the store began."""
+        return call_id in self.live or call_id in self._closed_lately
 
     def close_lost(self, state: CallState, text: str = "", at: datetime | None = None, *, code: str = "app_restart") -> bool:
         """Closes a call whose channel is gone: outcome `lost`, with its delivery. `code`, and `text` for people, tell why.
 
         `at` is when the call ended, if anything tells; else the record leaves it open rather than invent a time.
         """
+        if state.facts.id in self._closed_lately:
+            return True
         call = self.adopt(state)
+        if call.closed:
+            return call.id not in self.live
         stage: Stage = state.journey[-1].stage if state.journey else "C"
         call.note(
             stage,
@@ -120,6 +132,7 @@ class CallBook:
 
     def forget(self, call: Call) -> None:
         """The call is closed on disk."""
+        self._closed_lately.append(call.id)
         self.live.pop(call.id, None)
         if self._by_channel.get(call.state.facts.channel) is call:
             del self._by_channel[call.state.facts.channel]

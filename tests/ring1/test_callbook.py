@@ -393,3 +393,23 @@ def test_a_call_is_found_by_the_beginning_of_its_id(book, url):
     (delivery,) = reader.read(lambda c: deliveries_of(c, "abcd" + "1" * 28))
     assert (delivery.state, delivery.seq, delivery.attempts) == ("pending", 1, [])
     reader.close()
+
+
+def test_a_call_that_closed_while_the_store_was_looked_into_is_not_lost(book, store, monkeypatch):
+    call = book.open(facts(), ACCOUNT)
+    assert call.on_disk()
+    read = store.read
+
+    def slowly(fn):
+        found = read(fn)
+        call.close("served")
+        return found
+
+    monkeypatch.setattr(store, "read", slowly)
+    assert book.unfinished() == []
+    monkeypatch.undo()
+    stale = CallState(call.state.facts)
+    assert book.close_lost(stale)
+    found = book.get(call.id)
+    assert (found.outcome, found.journey) == ("served", [])
+    assert len(store.read(lambda c: deliveries_of(c, call.id))) == 1

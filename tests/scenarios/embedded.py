@@ -8,21 +8,20 @@ from exoflow.sim import AgentScript, EmbeddedSwitch, Phone
 from scenarios.caller import EVENTS
 from scenarios.stage import TRUNK, Cast, Stage
 
-SPEED = 20.0  # of people's time; half a second between two things is then 25 ms, which a busy machine still keeps apart
 CHANNELS = 480
+KEY_SECONDS = 0.1  # between two keys: a tone and the gap behind it; nobody types faster
 
 
 class Embedded(Stage):
     ring = "embedded"
     at_once = 24
-    speed = SPEED
 
     def start_switch(self) -> dict[str, Any]:
         self.switch = EmbeddedSwitch(
             ("127.0.0.1", 1),
             trunk={TRUNK: CHANNELS},
             recordings=self.folder / "recordings",
-            speed=self.speed,
+            speed=None,  # a busy machine's milliseconds are then nobody's seconds
             agents={},
             default_agent=AgentScript.released("UNALLOCATED_NUMBER"),
             most_calls=CHANNELS,
@@ -84,7 +83,10 @@ class _Line:
         self._stage, self._cast, self._phone = stage, cast, phone
 
     def press(self, keys: str) -> None:
-        self._phone.press(keys)
+        for at, key in enumerate(keys):
+            if at:
+                self.pause(KEY_SECONDS)
+            self._phone.press(key)
 
     def hang_up(self) -> None:
         self._phone.hangup()
