@@ -115,6 +115,8 @@ class CallState:
     digits: str = ""  # the last digits collected
     wanted_agent: bool = False  # a connect step was entered
     caller_left: bool = False
+    progress: dict[str, Any] = field(default_factory=dict)  # where in its flow the call is, for another process (flow/here.py)
+    config: str = ""  # hash of the configuration it began with
     legs: list[Leg] = field(default_factory=list)
     recordings: list[Recording] = field(default_factory=list)
     journey: list[Entry] = field(default_factory=list)

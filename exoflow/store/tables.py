@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0001"  # the newest revision; a test holds it equal to alembic's own head
+HEAD = "0002"  # the newest revision; a test holds it equal to alembic's own head
 APPLICATION_ID = 0x65786F66  # "exof" in SQLite's header: tells our file from a stranger's
 
 
@@ -73,6 +73,8 @@ calls = Table(
     Column("wanted_agent", Boolean, nullable=False),
     Column("caller_left", Boolean, nullable=False),
     Column("closed_at", Utc),  # NULL: the call is going on, or its process died
+    Column("progress", JSON, nullable=False, server_default="{}"),  # where in its flow it is, for another process
+    Column("config", Text, nullable=False, server_default=""),  # hash of the configuration it began with
     Index("calls_created", "created_at"),
     Index("calls_account", "account", "created_at"),
     Index("calls_channel", "channel"),
@@ -127,6 +129,23 @@ entries = Table(
     Column("text", Text, nullable=False),
     Column("step", Text),
     Column("evidence", JSON, nullable=False),
+)
+
+configs = Table(  # each one that was loaded and found good: a call ends on the one it began with
+    "configs",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("loaded_at", Utc, nullable=False),  # for the last time
+    Column("files", JSON, nullable=False),  # their texts by path, the main file first
+)
+
+counts = Table(  # what has no call of its own: refusals, seconds with all channels taken, what a full disk made us drop
+    "counts",
+    metadata,
+    Column("hour", Utc, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("trunk", Text, primary_key=True),  # empty: of no trunk
+    Column("amount", Float, nullable=False),
 )
 
 deliveries = Table(
