@@ -106,7 +106,7 @@ class Channel:
         return {
             "dialplan": "XML", "username": number, "caller_id_name": number, "caller_id_number": number, "ani": number,
             "rdnis": self.rdnis, "destination_number": self.destination, "uuid": self.uuid, "source": "mod_freetdm",
-            "context": self.context, "chan_name": self.name,
+            "context": self.context, "chan_name": self.name, "privacy_hide_number": "true" if self.withheld else "false",
         }.get(name, "")  # fmt: skip
 
     # --- life ---
