@@ -93,3 +93,11 @@ class PromptError(ExoflowError):
 
 class StoreError(ExoflowError):
     """The store cannot do what was asked; the message names the file and the cure."""
+
+
+class CdrError(ExoflowError):
+    """A CDR file that is none, or not yet whole."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"no CDR of mod_json_cdr: {problem}")
