@@ -50,6 +50,7 @@ class CallSession(Wire, OutboundSession):
         self.answered_event: Event | None = None
         self.bridged_event: Event | None = None  # of the bridge that runs or ran last
         self._subscribed = False
+        self._leased = True
         self.ended = Signal()  # the channel is down, or the socket is
         self.complete = Signal()  # nothing more will come
         self._executes: dict[str, AsyncResult] = {}
@@ -134,23 +135,39 @@ class CallSession(Wire, OutboundSession):
 
     # --- applications -------------------------------------------------------------------------
 
-    def execute(self, application: str, argument: str = "", *, deadline: float) -> Event:
+    def execute(self, application: str, argument: str = "", *, deadline: float, then: tuple[str, str] | None = None) -> Event:
         """Runs an application and returns its CHANNEL_EXECUTE_COMPLETE, also when a hangup ended it.
 
+        `then` is a second application and its argument, in the same packet: the switch runs it when the first has ended, also
+        if we are no longer there. Its end is not waited for, and its refusal does not fail the first.
         Raises CallEnded (the channel is down and it never ran to an end), CommandRefused, DeadlineExceeded (it may still
         run), Disconnected, UnsafeText.
         """
         if self.ended.is_set():
             raise self._end()
         token = _token()
-        packet = encode_execute(safety.application(application), safety.argument(application, argument), token)
-        done = self._executes[token] = AsyncResult()
+        done = AsyncResult()
+        packets, answers = [_encoded(application, argument, token)], [self._fails_if_refused(done, application)]
+        if then is not None:
+            packets.append(_encoded(*then, _token()))
+            answers.append(_unheard)
+        self._executes[token] = done
         try:
-            self.write(packet, self._fails_if_refused(done, application))
+            self.write(b"".join(packets), *answers)
             event: Event = self._wait(done, f"end of {application}", deadline)
         finally:
             self._executes.pop(token, None)
         return event
+
+    # --- the lease ------------------------------------------------------------------------------
+
+    def lease_off(self) -> None:
+        """What is executed from now on runs without a lease: a bridge, which must outlive us."""
+        self._leased = False
+
+    def lease_on(self) -> None:
+        """The lease is kept again, from now on. To be called behind what `lease_off` was called for, however that ended."""
+        self._leased = True
 
     def _fails_if_refused(self, done: AsyncResult, command: str) -> Any:
         def answer(reply: Reply | ExoflowError) -> None:
@@ -243,7 +260,7 @@ class CallSession(Wire, OutboundSession):
         if block:
             return self.execute(app_name, app_args or "", deadline=response_timeout or BLOCK_SECONDS)
         wait = AsyncResult()
-        packet = encode_execute(safety.application(app_name), safety.argument(app_name, app_args or ""), _token())
+        packet = _encoded(app_name, app_args or "", _token())
         self.write(packet, lambda reply: wait.set_exception(reply) if isinstance(reply, ExoflowError) else wait.set(reply))
         reply = self._wait(wait, f"reply to {app_name}", self.reply_seconds)
         if reply.refused:
@@ -300,6 +317,14 @@ class CallSession(Wire, OutboundSession):
     def raise_if_disconnected(self) -> None:
         if self.ended.is_set():
             raise self._end()
+
+
+def _encoded(application: str, argument: str, token: str) -> bytes:
+    return encode_execute(safety.application(application), safety.argument(application, argument), token)
+
+
+def _unheard(reply: Reply | ExoflowError) -> None:
+    """The reply to what nobody waits for."""
 
 
 def _token() -> str:

@@ -10,7 +10,7 @@ import gevent
 import pytest
 from eslpeer import UUID, WAIT, Command, Peer, channel_data, notice, tcp_pair, within
 
-from exoflow.errors import CallEnded, CommandRefused, DeadlineExceeded, Disconnected, ProtocolError
+from exoflow.errors import CallEnded, CommandRefused, DeadlineExceeded, Disconnected, ProtocolError, UnsafeText
 from exoflow.esl import session as session_module
 from exoflow.esl import wire as wire_module
 from exoflow.esl.codec import Event
@@ -187,6 +187,46 @@ def test_a_callers_own_timeout_is_not_taken_for_the_deadline(line: Line) -> None
     line.synchronize()
 
 
+# --- two in one packet, and without a lease -----------------------------------------------------------
+
+
+def test_a_second_application_is_sent_along_and_not_waited_for(line: Line) -> None:
+    running = gevent.spawn(line.session.execute, "playback", "/a.wav", deadline=60, then=("set", "exo_done=1.2"))
+    first, second = line.peer.command(), line.peer.command()
+    assert [(c.application, c.argument, c.headers["event-lock"]) for c in (first, second)] == [
+        ("playback", "/a.wav", "true"),
+        ("set", "exo_done=1.2", "true"),
+    ]
+    assert first.token != second.token
+    line.peer.reply()
+    line.peer.reply("-ERR its refusal does not fail the first")
+    line.synchronize()
+    assert not running.ready()
+    line.peer.complete(first, {"which": "first"})
+    assert ended(running).get("which") == "first"
+    line.peer.complete(second)
+    line.synchronize()
+    assert line.session._executes == {}
+
+
+def test_the_first_of_two_is_refused(line: Line) -> None:
+    running = gevent.spawn(line.session.execute, "playback", "/a.wav", deadline=60, then=("set", "exo_done=1.2"))
+    for _ in range(2):
+        line.peer.command()
+    line.peer.reply("-ERR invalid session id [x]")
+    line.peer.reply()
+    with pytest.raises(CommandRefused, match="playback"):
+        ended(running)
+    line.synchronize()
+
+
+def test_both_of_two_pass_the_door(line: Line) -> None:
+    with pytest.raises(UnsafeText):
+        line.session.execute("playback", "/a.wav", deadline=60, then=("set", "a=${system(id)}"))
+    assert line.session._executes == {}
+    line.synchronize()
+
+
 # --- replies --------------------------------------------------------------------------------------
 
 
@@ -296,7 +336,7 @@ def test_begin_takes_the_call_over() -> None:
         line.peer.reply()
     line.synchronize()
     assert not beginning.ready(), "a socket closed within 50 ms of `connect` parks the caller for ever"
-    line.peer.complete(commands[-1])
+    line.peer.complete(commands[3])
     assert ended(beginning).get("Caller-Caller-ID-Number") == "9811100001"
     line.close()
 
