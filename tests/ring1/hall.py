@@ -28,7 +28,6 @@ from exoflow.sim.agents import Scripts
 from exoflow.sim.crm import DemoCrm
 from exoflow.store import open_store
 
-SPEED = 50.0  # of people's time; what judges exoflow itself stays on the wall clock
 WAIT = 10.0  # wall seconds any one thing may take in these tests
 SECRET = "whsec_" + base64.b64encode(b"exoflow" * 4).decode()
 OURS = "+918030752400"
@@ -55,7 +54,8 @@ class _Tap:
 
     only = None
 
-    def __init__(self) -> None:
+    def __init__(self, pulse: Callable[[], None]) -> None:
+        self._pulse = pulse
         self.executed: list[tuple[str, str, str]] = []
 
     def wants(self, name: str) -> bool:
@@ -65,6 +65,7 @@ class _Tap:
         names = ("Unique-ID", "Application", "Application-Data")
         uuid, application, argument = (event.get(name) or "" for name in names)
         self.executed.append((uuid, application, argument))
+        self._pulse()
 
     def close(self) -> None:
         """The switch stops."""
@@ -79,7 +80,7 @@ class Hall:
         self.crm.start()
         self.states: dict[str, CallState] = {}
         self.entries: list[Entry] = []  # of all calls, as they are made
-        self.tap = _Tap()
+        self.tap = _Tap(self._pulse)
         self.switch: EmbeddedSwitch
         self.service: Service
         self._running: list[Callable[[], None]] = [self.crm.stop]
@@ -91,7 +92,7 @@ class Hall:
         steps: Steps,
         *,
         agents: Scripts | None = None,
-        speed: float | None = SPEED,
+        speed: float | None = None,
         trunks: Mapping[str, Mapping[str, Any]] | None = None,
         account: Mapping[str, Any] | None = None,
         switch: Mapping[str, Any] | None = None,
@@ -101,7 +102,11 @@ class Hall:
         most_calls: int | None = None,
         main: Mapping[str, Any] | None = None,
     ) -> Hall:
-        """`lines=False`: the event socket is not there. `channels`: spans of the switch, if not those of the configuration."""
+        """`lines=False`: the event socket is not there. `channels`: spans of the switch, if not those of the configuration.
+
+        `speed`: the clock is virtual unless set, so that a busy machine's milliseconds are nobody's seconds. What a test does
+        comes in time if it waits by `until`, `noted` or the phone's `wait_until`, or acts by `phone.after`.
+        """
         trunks = trunks or {"PRI1": {"span": "PRI1", "std_code": "80", "outbound": {"cli": "8030752400"}}}
         spans = channels or {str(trunk.get("span") or trunk.get("gateway")): 30 for trunk in trunks.values()}
         self.switch = EmbeddedSwitch(
@@ -199,6 +204,11 @@ class Hall:
     def _noted(self, state: CallState, entry: Entry) -> None:
         self.states[state.facts.channel] = state
         self.entries.append(entry)
+        self._pulse()
+
+    def _pulse(self) -> None:
+        if hasattr(self, "switch"):
+            self.switch.pulse()
 
     def call(self, **options: Any) -> Phone:
         """A caller rings our number; options are those of EmbeddedSwitch.call."""
@@ -221,9 +231,18 @@ class Hall:
         phone = self.call(**options)
         return phone, self.ended(phone)
 
+    def until(self, happened: Callable[[], Any], seconds: float = WAIT) -> None:
+        """Until an application of the switch, a line of a journey or what a phone noticed made it true.
+
+        Who waited acts before a virtual clock jumps; `seconds` are of the wall.
+        """
+        with gevent.Timeout(seconds, Late("it did not happen")):
+            while not happened():
+                self.switch.noticed.wait()
+
     def noted(self, code: str, seconds: float = WAIT) -> Entry:
         """Waits for a line of any journey."""
-        eventually(lambda: any(entry.code == code for entry in self.entries), seconds)
+        self.until(lambda: any(entry.code == code for entry in self.entries), seconds)
         return next(entry for entry in self.entries if entry.code == code)
 
     def deliveries(self, state: CallState) -> list[Delivery]:

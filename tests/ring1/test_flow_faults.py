@@ -41,8 +41,14 @@ def the_record(hall: Hall) -> Any:
 # --- a fault of our own ------------------------------------------------------------------------------
 
 
-def test_a_step_that_always_crashes_ends_in_the_dialplans_announcement(hall: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(*_: Any) -> str:
+@pytest.mark.parametrize(("held", "fallback"), [(0.2, "deaths"), (0.0, "refused")])
+def test_a_step_that_always_crashes_ends_in_the_dialplans_announcement(
+    hall: Start, monkeypatch: pytest.MonkeyPatch, held: float, fallback: str
+) -> None:
+    """How long the app had the call decides what the dialplan takes its end for (40-died.xml)."""
+
+    def crash(here: Any, *_: Any) -> str:
+        h.switch.clock.sleep(held)
         raise KeyError("something nobody thought of")
 
     monkeypatch.setattr(Greeting, "run", crash)
@@ -51,13 +57,17 @@ def test_a_step_that_always_crashes_ends_in_the_dialplans_announcement(hall: Sta
     assert phone.wait(WAIT)
     assert phone.texts[0] == "Which one?"
     assert phone.texts[-1].startswith("tone %(330")  # the fallback's
-    # how long the app had the call decides what the dialplan takes it for (40-died.xml)
-    assert h.executed("set")[-1] in ("exo_fallback=deaths", "exo_fallback=refused")
     state = the_record(h)
     crashes = [one for one in state.journey if one.code == "step.crashed"]
-    assert [(one.stage, one.step) for one in crashes] == [("C", "hello")] * 3
+    assert {(one.stage, one.step) for one in crashes} == {("C", "hello")}
     assert "KeyError: 'something nobody thought of'" in crashes[0].text
-    assert codes(state).count("call.resumed") == 2
+    assert codes(state).count("call.resumed") == len(crashes) - 1
+    if held:
+        assert h.executed("set")[-1] == f"exo_fallback={fallback}"
+        assert len(crashes) == 3
+    else:  # on a machine that stalls for 0.1 s a crash at once is a death, too
+        assert h.executed("set")[-1] in (f"exo_fallback={fallback}", "exo_fallback=deaths")
+        assert len(crashes) >= 3
     assert state.outcome == "lost"
     assert h.service.server.active == 0
     assert h.switch.violations == []
@@ -186,11 +196,12 @@ def test_a_socket_lost_while_the_crm_is_asked_has_one_greenlet_go_on(hall: Start
 
 
 def test_a_stopped_exoflow_hands_its_calls_to_the_next(hall: Start) -> None:
-    h = hall({"ask": menu({"1": "last"}, timeout=30), "last": say("Goodbye."), "bye": BYE}, speed=20)
+    h = hall({"ask": menu({"1": "last"}, timeout=30), "last": say("Goodbye."), "bye": BYE})
     phone = h.call()
     assert phone.wait_until(lambda p: p.asked.is_set(), WAIT)
-    h.service.stop()
-    h.serve()
+    with h.switch.clock.held():  # nobody owes a command while exoflow is away
+        h.service.stop()
+        h.serve()
     h.noted("call.resumed")
     assert phone.wait_until(lambda p: p.texts.count("Which one?") == 2, WAIT)
     phone.press("1")
@@ -204,13 +215,14 @@ def test_a_stopped_exoflow_hands_its_calls_to_the_next(hall: Start) -> None:
 
 
 def test_a_call_that_ended_while_exoflow_was_away_is_closed_by_the_next(hall: Start) -> None:
-    h = hall({"ask": menu({"1": "bye"}, timeout=60), "bye": BYE}, speed=20)
+    h = hall({"ask": menu({"1": "bye"}, timeout=60), "bye": BYE})
     phone = h.call()
     assert phone.wait_until(lambda p: p.asked.is_set(), WAIT)
-    h.service.stop()
-    phone.hangup()
-    assert phone.wait(WAIT)
-    h.serve()
+    with h.switch.clock.held():
+        h.service.stop()
+        phone.hangup()
+        assert phone.wait(WAIT)
+        h.serve()
     state = the_record(h)
     assert (state.outcome, state.reason) == ("lost", "app_restart")
 

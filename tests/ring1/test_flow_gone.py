@@ -53,9 +53,10 @@ def test_in_a_menu_there_is_no_way_on(hall: Start, heard: int) -> None:
 def test_while_a_menu_waits_for_a_key(hall: Start) -> None:
     h = hall({"ask": menu({"1": "bye"}, timeout=60), "bye": BYE})
     phone = h.call()
-    eventually(lambda: phone.heard and phone.heard[0].seconds)  # the prompt is over
-    phone.hangup()
+    assert phone.wait_until(lambda p: p.asked.is_set(), WAIT)
+    phone.after(20, phone.hangup)  # the prompt is over
     state = h.ended(phone)
+    assert phone.heard[0].seconds < 10
     assert by_caller(state)
     assert state.outcome == "abandoned"
 
@@ -198,7 +199,7 @@ def test_at_once(hall: Start, when: str) -> None:
     """Before the first step has begun: the record ends all the same, and steps that need no caller run."""
     h = hall({"hello": say("Hi.", "tell"), "tell": TELL, "bye": BYE})
     phone = h.call()
-    eventually(lambda: phone.uuid in h.states if when == "arrived" else phone.ringing_at is not None)
+    h.until(lambda: phone.uuid in h.states if when == "arrived" else phone.ringing_at is not None)
     phone.hangup("ORIGINATOR_CANCEL")
     state = h.ended(phone)
     assert (state.outcome, state.reason, state.ended_by) == ("abandoned", "caller.left", "caller")

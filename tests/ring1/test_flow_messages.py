@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from hall import BYE, CALLER, OURS, SECRET, Hall, codes, entry, menu, say, visited
+from hall import BYE, CALLER, OURS, SECRET, WAIT, Hall, codes, entry, menu, say, visited
 from standardwebhooks import Webhook
 from support.mailbox import MailBox
 from support.ports import free_port
@@ -63,7 +63,7 @@ def test_a_form_keeps_every_value_in_its_field(hall: Start, method: str) -> None
 
 def test_without_failed_nobody_waits(hall: Start) -> None:
     h = hall(flow(sms(form={"to": "{caller}"}) | {"next": "glad"}) | {"glad": say("Thank you.")})
-    h.crm.script("/sms", Reply(200, delay=0.5))
+    h.crm.script("/sms", lambda _: h.noted("greeting.played") and Reply(200))
     phone, state = h.run()
     assert phone.texts == ["Thank you."]  # no hold audio
     order = [code for code in codes(state) if code in ("sms.sending", "greeting.played", "sms.sent")]
@@ -114,7 +114,7 @@ def test_a_provider_that_does_not_take_it(
 
 def test_a_message_goes_out_after_the_caller_has_gone(hall: Start) -> None:
     steps = {"hello": say("A long greeting. " * 20, "keep"), **flow(sms(form={"to": "{caller}"}))}
-    h = hall(steps, speed=5)
+    h = hall(steps)
     h.crm.script("/sms", Reply(200))
     phone = h.call()
     assert phone.wait_until(lambda p: bool(p.heard), 5)
@@ -263,12 +263,11 @@ def test_tls_where_none_is(hall: Start) -> None:
 
 
 def test_a_message_under_way_is_not_sent_again(hall: Start) -> None:
-    h = hall({"hello": say("Hi.", "keep"), **flow(sms(form={"to": "{caller}"}, failed=True, timeout=5))}, speed=1)
-    h.crm.script("/sms", Reply(200, delay=2.0))
+    h = hall({"hello": say("Hi.", "keep"), **flow(sms(form={"to": "{caller}"}, failed=True, timeout=5))})
+    h.crm.script("/sms", lambda _: h.noted("call.resumed") and Reply(200))
     phone = h.call()
     h.noted("sms.sending")
     h.lose_socket(phone)
-    h.noted("call.resumed")
     state = h.ended(phone)
     assert "sms.once" in codes(state)
     assert len(h.crm.to("/sms")) == 1
@@ -278,12 +277,13 @@ def test_what_is_told_beside_the_call_does_not_lead_it_back(hall: Start) -> None
     """The SMS was taken when the call had gone on: it does not come back to the SMS."""
     steps = flow(sms(form={"to": "{caller}"}) | {"next": "glad"})
     steps |= {"glad": say("Thank you.", "ask"), "ask": menu({"1": "bye"}, timeout=20)}
-    h = hall({"hello": say("Hi.", "keep"), **steps}, speed=5)
-    h.crm.script("/sms", Reply(200, delay=0.5))
+    h = hall({"hello": say("Hi.", "keep"), **steps})
+    h.crm.script("/sms", lambda _: phone.wait_until(lambda p: p.asked.is_set(), WAIT) and Reply(200))
     phone = h.call()
     h.noted("sms.sent")
     h.lose_socket(phone)
     h.noted("call.resumed")
+    assert phone.wait_until(lambda p: p.texts.count("Which one?") == 2, WAIT)
     phone.press("1")
     state = h.ended(phone)
     assert len(h.crm.to("/sms")) == 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hall import BYE, Hall, codes, entry, menu, prompt_files, say, visited
+from hall import BYE, WAIT, Hall, codes, entry, menu, prompt_files, say, visited
 
 from exoflow.sim.crm import Reply
 
@@ -106,7 +106,7 @@ def test_an_old_value_is_not_kept_in_place_of_a_missing_one(hall: Start) -> None
 
 def test_a_value_before_a_menu_is_typed_over(hall: Start) -> None:
     tell = {"say_value": {"value": 1234, "as": "number", "before": {"say": "Ticket"}}, "next": "glad"}
-    h = hall({"tell": tell, "glad": say("Thank you.", "ask"), "ask": menu({"2": "bye"}), "bye": BYE}, speed=5)
+    h = hall({"tell": tell, "glad": say("Thank you.", "ask"), "ask": menu({"2": "bye"}), "bye": BYE})
     phone = h.call()
     assert phone.wait_until(lambda p: len(p.heard) == 3, 5)
     phone.press("2")
@@ -119,7 +119,7 @@ def test_a_value_before_a_menu_is_typed_over(hall: Start) -> None:
 
 def test_a_caller_who_leaves_while_a_value_is_said(hall: Start) -> None:
     tell = {"say_value": {"value": "1" * 32, "as": "digits"}, "next": "line"}
-    h = hall({"tell": tell, "line": {"note": {"text": "{caller} left"}, "next": "bye"}, "bye": BYE}, speed=5)
+    h = hall({"tell": tell, "line": {"note": {"text": "{caller} left"}, "next": "bye"}, "bye": BYE})
     phone = h.call()
     assert phone.wait_until(lambda p: len(p.heard) > 2, 5)
     phone.hangup()
@@ -154,6 +154,7 @@ def test_variables_come_back_with_a_call_whose_socket_was_lost(hall: Start) -> N
     h.noted("call.answered")
     h.lose_socket(phone)
     h.noted("call.resumed")
+    assert phone.wait_until(lambda p: p.asked.is_set(), WAIT)
     phone.press("1")
     state = h.ended(phone)
     assert entry(state, "note").text == "from Pune"

@@ -10,8 +10,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hall import BYE, WAIT, Hall, codes, entry, eventually, say, visited
+from hall import BYE, WAIT, Hall, codes, entry, say, visited
 
+from exoflow.flow import recording
 from exoflow.sim.apps import recording as apps
 
 Start = Callable[..., Hall]
@@ -35,11 +36,11 @@ def test_a_message_ends_with_silence(hall: Start) -> None:
     assert phone.texts[1].startswith("tone ")  # the beep
     assert phone.texts[2:] == ["Thank you."]
     assert visited(state) == ["message", "thanks", "bye"]
-    (recording,) = state.recordings
-    assert (recording.kind, recording.state, recording.channels, recording.problem) == ("voicemail", "good", 1, "")
-    assert recording.seconds == pytest.approx(8, abs=1)
-    assert length(recording.path) == pytest.approx(recording.seconds, abs=0.01)
-    assert recording.started_at is not None
+    (message,) = state.recordings
+    assert (message.kind, message.state, message.channels, message.problem) == ("voicemail", "good", 1, "")
+    assert message.seconds == pytest.approx(8, abs=1)
+    assert length(message.path) == pytest.approx(message.seconds, abs=0.01)
+    assert message.started_at is not None
     assert (state.outcome, state.reason) == ("voicemail", "")
     assert entry(state, "voicemail.taken").stage == "H"
     assert h.switch.violations == []
@@ -55,24 +56,22 @@ def test_a_message_ends_at_its_limit(hall: Start) -> None:
 def test_a_message_ends_with_a_key(hall: Start) -> None:
     h = hall(voicemail())
     phone = h.call(speaks=1000.0)
-    eventually(lambda: h.executed("record"))
-    phone.press("5")  # no end of a message
-    phone.press("#")
+    h.until(lambda: h.executed("record"))
+    phone.after(3, phone.press, "5")  # no end of a message
+    phone.after(6, phone.press, "#")
     state = h.ended(phone)
-    assert state.recordings[0].seconds is not None
-    assert state.recordings[0].seconds < 20
+    assert state.recordings[0].seconds == pytest.approx(6, abs=1)
     assert state.outcome == "voicemail"
 
 
 def test_a_caller_who_hangs_up_after_speaking_has_left_a_message(hall: Start) -> None:
     h = hall(voicemail())
     phone = h.call(speaks=1000.0)
-    eventually(lambda: h.executed("record"))
-    assert phone.wait_until(lambda p: False, 0.1) is False
-    phone.hangup()
+    h.until(lambda: h.executed("record"))
+    phone.after(4, phone.hangup)
     state = h.ended(phone)
-    (recording,) = state.recordings
-    assert recording.state == "good"
+    (message,) = state.recordings
+    assert message.state == "good"
     assert (state.outcome, state.reason, state.ended_by) == ("voicemail", "", "caller")
     (delivery,) = h.crm.wait_for_deliveries(1)
     assert delivery.event["data"]["recordings"][0]["state"] == "good"
@@ -107,8 +106,8 @@ def test_a_folder_that_is_a_file(hall: Start) -> None:
     assert h.executed("record") == []
     assert phone.texts[-1] == "Thank you."
     assert visited(state) == ["message", "thanks", "bye"]
-    (recording,) = state.recordings
-    assert recording.state == "failed"
+    (message,) = state.recordings
+    assert message.state == "failed"
     told = entry(state, "recording.unwritable")
     assert told.stage == "H"
     assert "switch.recordings" in told.text
@@ -116,16 +115,16 @@ def test_a_folder_that_is_a_file(hall: Start) -> None:
     assert "voicemail.taken" not in codes(state)
 
 
-def test_without_the_event_socket_a_message_is_known_by_its_file(hall: Start) -> None:
+def test_without_the_event_socket_a_message_is_known_by_its_file(hall: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    # nobody waits for events that cannot come
+    monkeypatch.setattr(recording, "START_SECONDS", 10 * WAIT)
+    monkeypatch.setattr(recording, "STOP_SECONDS", 10 * WAIT)
     h = hall(voicemail(), lines=False)
-    phone, state = h.run(speaks=4.0)
-    (recording,) = state.recordings
-    assert recording.state == "good"
-    assert recording.seconds == pytest.approx(6, abs=1)
+    _, state = h.run(speaks=4.0)
+    (message,) = state.recordings
+    assert message.state == "good"
+    assert message.seconds == pytest.approx(6, abs=1)
     assert state.outcome == "voicemail"
-    # and nobody waits for events that cannot come
-    assert phone.ended_at is not None
-    assert phone.ended_at / h.switch.clock.speed < 1.5
 
 
 def test_a_message_that_has_gone_from_the_disk(hall: Start, monkeypatch: pytest.MonkeyPatch) -> None:
