@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import gevent
 
@@ -35,8 +36,11 @@ REENTRY_SECONDS = 5.0  # the dialplan gives a call back within 0.1 s of its sock
 class Service:
     """exoflow for one configuration: start, address, stop."""
 
-    def __init__(self, config: Config) -> None:
-        """Opens the store and prepares prompts. Raises StoreError, PromptError."""
+    def __init__(self, config: Config, *, listener: Any = None) -> None:
+        """Opens the store and prepares prompts. `listener` is a socket that listens already, in place of `switch.listen`.
+
+        Raises StoreError, PromptError.
+        """
         self.config = config
         self._prompts = PromptBook(config.prompts)
         report = self._prompts.build(config)
@@ -53,7 +57,7 @@ class Service:
         self._parts = Parts(config, self._prompts, self.crm, self.lines)
         self._reception = Reception(lambda: self._parts, self.book)
         self.server = CallServer(
-            config.switch.listen_address,
+            config.switch.listen_address if listener is None else listener,
             self._take,
             max_calls=config.switch.max_calls,
             on_refused=self._reception.refuse,

@@ -27,19 +27,21 @@ class CallServer:
 
     def __init__(
         self,
-        address: tuple[str, int],
+        address: Any,
         answer: Callable[[CallSession], None],
         *,
         max_calls: int,
         on_refused: Callable[[CallSession], None] = lambda session: None,
     ) -> None:
-        """`on_refused` is told of each call above `max_calls`, once it has been hung up."""
+        """`address` is host and port, or a socket that listens already. `on_refused` is told of each call above `max_calls`,
+        once it has been hung up."""
         self._answer = answer
         self._on_refused = on_refused
         self.max_calls = max_calls
         self.active = 0
         self.refused = 0
-        self._server = StreamServer(address, self._accepted, backlog=BACKLOG, spawn=Pool(max_calls + REFUSAL_ROOM))
+        backlog = BACKLOG if isinstance(address, tuple) else None  # who made the socket has chosen its backlog
+        self._server = StreamServer(address, self._accepted, backlog=backlog, spawn=Pool(max_calls + REFUSAL_ROOM))
 
     @property
     def address(self) -> tuple[str, int]:
