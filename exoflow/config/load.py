@@ -13,9 +13,10 @@ from exoflow.config.checks import actions, claims, holidays, languages, names, o
 from exoflow.config.checks.secrets import Secrets
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding, finding
+from exoflow.config.keep import Kept, keep
 from exoflow.config.model import Account, Config, Main
-from exoflow.config.shape import shape
-from exoflow.config.yaml12 import Document, read
+from exoflow.config.shape import Shaped, shape
+from exoflow.config.yaml12 import Document, parse, read
 
 CHECKS = (
     names.check,
@@ -50,27 +51,39 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
 
     Findings are in the order of the files, the main file first, and of the lines in each.
     """
-    main_document = read(path)
-    shaped = shape(Main, main_document, environ)
-    findings = [*main_document.findings, *shaped.findings]
-    draft = Draft(main_document, shaped.model)
-    files: list[Path] = [path]
-    if isinstance(main_document.value, dict):
-        found, problems = _account_files(path, main_document, shaped.model)
-        findings += problems
-        files += found
-    for file in files[1:]:
-        findings += _read_account(file, draft, environ)
+    main = read(path)
+    shaped = shape(Main, main, environ)
+    found, problems = _account_files(path, main, shaped.model) if isinstance(main.value, dict) else ([], [])
+    return _loaded(main, shaped, [read(file) for file in found], problems, environ)
+
+
+def load_kept(files: Mapping[str, str], base: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
+    """A configuration once more, from the texts that were kept of it (config/keep.py); `base` is the main file's folder.
+
+    Secrets and sound files are looked for where they are, so it may have findings that it had not when it was kept.
+    """
+    main, *accounts = [parse(base / name, text.encode()) for name, text in files.items()]
+    return _loaded(main, shape(Main, main, environ), accounts, [], environ)
+
+
+def _loaded(
+    main: Document, shaped: Shaped[Main], accounts: list[Document], problems: list[Finding], environ: Mapping[str, str]
+) -> Loaded:
+    draft = Draft(main, shaped.model)
+    findings = [*main.findings, *shaped.findings, *problems]
+    for document in accounts:
+        findings += _take_account(document, draft, environ)
     secrets = Secrets(draft, environ)
     for check in CHECKS:
         findings += check(draft)
     findings += secrets.check()
     findings = list(dict.fromkeys(findings))  # a flow that is run with several values has its mistakes several times
-    order = {file: i for i, file in enumerate(files)}
+    order = {document.path: i for i, document in enumerate([main, *accounts])}
     findings.sort(key=lambda f: (order[f.path], f.line, f.col, f.code))
     if any(f.level == "error" for f in findings) or shaped.model is None:
         return Loaded(None, findings)
-    return Loaded(_config(path, secrets.into_main(shaped.model), draft, secrets), findings)
+    kept = keep(main.path.parent, ((document.path, document.text) for document in [main, *accounts]))
+    return Loaded(_config(main.path, secrets.into_main(shaped.model), draft, secrets, kept), findings)
 
 
 def _account_files(path: Path, document: Document, main: Main | None) -> tuple[list[Path], list[Finding]]:
@@ -85,8 +98,8 @@ def _account_files(path: Path, document: Document, main: Main | None) -> tuple[l
     return [], [document.at("W903", message, "accounts")]
 
 
-def _read_account(file: Path, draft: Draft, environ: Mapping[str, str]) -> list[Finding]:
-    document = read(file)
+def _take_account(document: Document, draft: Draft, environ: Mapping[str, str]) -> list[Finding]:
+    file = document.path
     if _ACCOUNT_ID.fullmatch(file.stem) is None:
         message = f"`{file.stem}` becomes the account's id; name the file with letters, digits, `-` and `_` only"
         document.findings.append(finding("E902", message, file))
@@ -100,7 +113,7 @@ def _read_account(file: Path, draft: Draft, environ: Mapping[str, str]) -> list[
     return [*document.findings, *shaped.findings]
 
 
-def _config(path: Path, main: Main, draft: Draft, secrets: Secrets) -> Config:
+def _config(path: Path, main: Main, draft: Draft, secrets: Secrets, kept: Kept) -> Config:
     base = path.parent.absolute()
     return Config(
         base=base,
@@ -111,4 +124,5 @@ def _config(path: Path, main: Main, draft: Draft, secrets: Secrets) -> Config:
         accounts={a.id: secrets.into_account(a.id, a.as_run()) for a in draft.accounts},
         web=main.web,
         mail=main.mail,
+        kept=kept,
     )

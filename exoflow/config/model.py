@@ -11,9 +11,10 @@ from pydantic import Field, PrivateAttr, SecretStr, StrictFloat, StrictInt, mode
 
 from exoflow.config.actions import VariableName
 from exoflow.config.hours import Holidays
+from exoflow.config.keep import Kept
 from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Language, Secret
 from exoflow.config.steps import AgentNumber, AnyStep, Located, Name, OurNumber, Strict, Url
-from exoflow.config.turns import Argument, Arguments, GivenArgument, entry_name
+from exoflow.config.turns import Argument, Arguments, GivenArgument, LanguageStep, entry_name
 from exoflow.telephony.numbers import tail_matches, to_e164
 
 # what may stand in a dial string as a span's or gateway's name (telephony/dialstring.py)
@@ -50,6 +51,9 @@ class Switch(Strict):
     )
     event_socket: EventSocket = Field(EventSocket(), description="FreeSWITCH's own event socket, which exoflow connects to")
     recordings: Located = Field(Path("recordings"), validate_default=True, description="folder; one in it for each day")
+    cdr: Located | None = Field(
+        None, description="folder of FreeSWITCH's CDR files (exoflow_cdr_dir): how calls end while no app has them"
+    )
     max_calls: StrictInt = Field(1000, ge=1, le=5000, description="calls in one process; above it callers hear 'busy' (17)")
 
     @property
@@ -197,6 +201,12 @@ class Account(Strict):
     crm: Crm = Field(Crm(), description="what the account's web addresses may reach and must not show")
     flows: dict[Name, Flow] = Field(min_length=1, description="what callers meet")
 
+    @property
+    def languages(self) -> list[str]:
+        """Those that its callers may hear: its own first, then what its `language` steps choose."""
+        steps = (step for flow in self.flows.values() for step in flow.steps.values())
+        return list(dict.fromkeys([self.language, *(step.language.to for step in steps if isinstance(step, LanguageStep))]))
+
 
 class Web(Strict):
     listen: str = Field("127.0.0.1:8080", pattern=LISTEN, description="host:port of the pages; not used by this version")
@@ -263,6 +273,7 @@ class Config:
     accounts: dict[str, Account] = field(default_factory=dict)  # by the stem of the account's file
     web: Web | None = None
     mail: Mail | None = None
+    kept: Kept = field(default_factory=Kept)
 
     def candidates(self, dialled_raw: str, trunk: str) -> list[Route]:
         """The numbers of this trunk that the digits sent by the exchange can mean, by the best kind of match.

@@ -44,6 +44,7 @@ class Place:
 class Document:
     path: Path
     value: Any = None
+    text: str = ""  # as it was read
     place: Place | Mark = (1, 1)
     findings: list[Finding] = field(default_factory=list)
 
@@ -69,15 +70,18 @@ class Document:
 
 def read(path: Path) -> Document:
     """Reads one file; whatever is wrong with it stands in the document's findings."""
-    document = Document(path)
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        document.findings.append(
-            finding("E101", f"cannot be read: {error.strerror}; check the name and the rights of the file", path)
-        )
-        return document
+        message = f"cannot be read: {error.strerror}; check the name and the rights of the file"
+        return Document(path, findings=[finding("E101", message, path)])
+    return parse(path, raw)
+
+
+def parse(path: Path, raw: bytes) -> Document:
+    """A file's bytes, as if they had been read from `path`."""
+    document = Document(path)
     if len(raw) > MAX_BYTES:
         message = f"larger than {MAX_BYTES // 1024} KiB; split it into several accounts"
         document.findings.append(finding("E102", message, path))
@@ -95,6 +99,7 @@ def read(path: Path) -> Document:
         message = f"control character U+{ord(odd.group()):04X}; delete it or write it as an escape in double quotes"
         document.findings.append(finding("E103", message, path, line, col))
         return document
+    document.text = text
     _Builder(document, text).build()
     return document
 
