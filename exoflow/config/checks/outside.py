@@ -20,6 +20,11 @@ def check(draft: Draft) -> Iterator[Finding]:
     if draft.main is not None and (not draft.main.store.startswith(SQLITE) or draft.main.store == SQLITE):
         message = f"this version keeps its data in SQLite; write e.g. `store: {SQLITE}exoflow.db`"
         yield draft.main_document.at("E804", message, "store")
+    if draft.main is not None and draft.main.switch.cdr is None:
+        message = (
+            "how calls end while exoflow is away stays unknown; write `cdr:` and the folder that vars.xml calls exoflow_cdr_dir"
+        )
+        yield draft.main_document.at("W706", message, "switch", key=True)
     for account in draft.accounts:
         networks: list[_Network] = []
         for i, text in enumerate(account.account.crm.allow_private):
