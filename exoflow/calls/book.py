@@ -16,21 +16,26 @@ from typing import Any, Literal
 
 import gevent
 from gevent.event import AsyncResult
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
-from exoflow.calls import lookup, rows
+from exoflow.calls import held, lookup, rows
 from exoflow.calls.model import CallFacts, CallOutcome, CallState, Entry, Leg, Recording, Stage
 from exoflow.calls.payload import delivery_body, delivery_type
 from exoflow.config.model import Account
+from exoflow.errors import StoreError
 from exoflow.store import tables as t
-from exoflow.store.sqlite import Closure, Mirror, Store
+from exoflow.store.changes import Change
+from exoflow.store.sqlite import Store
+from exoflow.store.waiting import Mirror
 
 log = logging.getLogger(__name__)
 
 LEG_COMMIT_SECONDS = 0.5  # a caller waits in silence for no longer than this before the agent is dialled
 CLOSE_COMMIT_SECONDS = 5.0  # the call's greenlet goes after it; a slower store is written to in the background
-RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # a full disk is tried again until it is written
+RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # a record that the tables refuse; an ailing store is the store's own business
+BARE_AFTER = 3  # refusals after which the record is tried without its journey
+GIVEN_UP_AFTER = 10  # refusals, some three minutes
 MAX_ENTRIES = 1000  # a caller who presses keys for an hour must not fill memory and disk
 MAX_TEXT = 500  # characters of one text or evidence value
 CLOSED_LATELY = 10_000  # calls; at 20 a second some 8 minutes, and a look into the store takes seconds at the worst
@@ -64,6 +69,8 @@ class CallBook:
         self.live: dict[str, Call] = {}  # by call id: not yet closed in the store
         self._by_channel: dict[str, Call] = {}  # of the live ones
         self._closed_lately: deque[str] = deque(maxlen=CLOSED_LATELY)
+        store.on_tick = lambda: held.trim(self.live.values())
+        store.on_reopened = self._write_whole
 
     def open(self, facts: CallFacts, account: Account | None) -> Call:
         """A new call; its row is queued, nothing is waited for."""
@@ -91,7 +98,9 @@ class CallBook:
         return self.live.get(state.facts.id) or self._enter(Call(self, state, account, deliveries=sent))
 
     def unfinished(self) -> list[CallState]:
-        """Calls that an earlier process left open, oldest first."""
+        """Calls that an earlier process left open, oldest first; none while the store cannot tell whether they are."""
+        if self.store.behind:
+            return []
         left = self.store.read(lambda c: rows.load(c, t.calls.c.closed_at.is_(None)))
         return [state for state in left if not self._ours(state.facts.id)]
 
@@ -137,6 +146,11 @@ class CallBook:
         if self._by_channel.get(call.state.facts.channel) is call:
             del self._by_channel[call.state.facts.channel]
 
+    def _write_whole(self) -> None:
+        """The store's file may be another one, which knows nothing of the calls that are going on."""
+        for call in self.live.values():
+            call.changed_all()
+
     def _enter(self, call: Call) -> Call:
         self.live[call.id] = self._by_channel[call.state.facts.channel] = call
         return call
@@ -176,7 +190,6 @@ class Call(Mirror):
         self._next_entry = max((entry.seq for entry in state.journey), default=0) + 1
         self._pending = _Pending()
         self._writing = _Pending()
-        self._queued: AsyncResult | None = None
         self._failures = 0
 
     @property
@@ -209,11 +222,9 @@ class Call(Mirror):
         return entry
 
     def on_disk(self) -> bool:
-        """Waits until all that is known so far is committed, LEG_COMMIT_SECONDS at most. False if that was too short."""
-        result = self.changed()
-        self.book.store.hurry()
-        result.wait(LEG_COMMIT_SECONDS)
-        return bool(result.ready() and result.successful())
+        """Waits until all that is known so far is committed, LEG_COMMIT_SECONDS at most; not at all while the store is
+        ailing. False if that was too short."""
+        return self._waited(self.changed(), 0.0 if self.book.store.trouble else LEG_COMMIT_SECONDS)
 
     def ringing(self, at: datetime | None = None) -> None:
         """ALERTING was sent to the caller."""
@@ -237,20 +248,13 @@ class Call(Mirror):
             self.changed(whole=True)
 
     def add_leg(self, leg: Leg) -> bool:
-        """An attempt is about to be dialled: waits for its commit, LEG_COMMIT_SECONDS at most. False if that was too short."""
+        """An attempt is about to be dialled: waits for its commit as `on_disk` does. False if it is not there."""
         self.state.legs.append(leg)
         self._pending.legs[leg.uuid] = leg
-        result = self.changed()
-        self.book.store.hurry()
-        result.wait(LEG_COMMIT_SECONDS)
-        if result.ready() and result.successful():
+        if self.on_disk():
             return True
-        self.note(
-            "G",
-            "store.slow",
-            f"dialled before the attempt was on disk, which took longer than {LEG_COMMIT_SECONDS:g} s; look at disk and load",
-            leg=leg.uuid,
-        )
+        why = str(self.book.store.trouble or f"it took longer than {LEG_COMMIT_SECONDS:g} s; look at disk and load")
+        self.note("G", "store.slow", f"dialled before the attempt was on disk: {why}", leg=leg.uuid)
         return False
 
     def update_leg(self, leg: Leg) -> None:
@@ -298,42 +302,40 @@ class Call(Mirror):
         if self.account is not None and self.account.deliveries is not None:
             self._pending.delivery = self._delivery(now)
         # all of them once more: the store then has what the delivery says, whatever was told or not told before
-        self._pending.legs.update({leg.uuid: leg for leg in state.legs})
-        self._pending.recordings.update(enumerate(state.recordings, 1))
-        result = self.changed(whole=True)
-        self.book.store.hurry()
-        result.wait(CLOSE_COMMIT_SECONDS)
-        return bool(result.ready() and result.successful())
+        self._add_legs_and_recordings()
+        nobody_takes_it = self.book.store.trouble is not None and not self.book.store.spills
+        return self._waited(self.changed(whole=True), 0.0 if nobody_takes_it else CLOSE_COMMIT_SECONDS)
 
     # --- the mirror in the store ------------------------------------------------------------------
 
     def changed(self, *, whole: bool = False) -> AsyncResult:
         """Queues the changes made so far; `whole`: the call's own row too. The result is set after their commit."""
         self._pending.call = self._pending.call or whole
-        if self._queued is None:
-            self._queued = self.book.store.mirror(self)
-        return self._queued
+        return self.book.store.mirror(self)
 
-    def collect(self) -> Closure:
-        self._queued = None
+    def changed_all(self) -> None:
+        """Queues all that is known, as if nothing of it were on disk."""
+        self._add_legs_and_recordings()
+        self._pending.entries.update({entry.seq: entry for entry in self.state.journey})
+        self.changed(whole=True)
+
+    def collect(self) -> Change:
         taken, self._pending = self._pending, _Pending()
         taken.closing = taken.call and self.closed
         self._writing = taken
-        call_rows = [rows.call_row(self.state, self.closed_at)] if taken.call else []
-        leg_rows = [rows.leg_row(self.id, leg) for leg in taken.legs.values()]
-        recording_rows = [rows.recording_row(self.id, seq, recording) for seq, recording in taken.recordings.items()]
-        entry_rows = [rows.entry_row(self.id, entry) for entry in taken.entries.values()]
-        delivery = taken.delivery
+        changes = [
+            (t.calls, [rows.call_row(self.state, self.closed_at)] if taken.call else []),
+            (t.legs, [rows.leg_row(self.id, leg) for leg in taken.legs.values()]),
+            (t.recordings, [rows.recording_row(self.id, seq, recording) for seq, recording in taken.recordings.items()]),
+            (t.entries, [rows.entry_row(self.id, entry) for entry in taken.entries.values()]),
+            (t.deliveries, [taken.delivery] if taken.delivery is not None else []),
+        ]
+        return Change(changes)
 
-        def write(connection: Connection) -> None:
-            rows.upsert(connection, t.calls, call_rows)
-            rows.upsert(connection, t.legs, leg_rows)
-            rows.upsert(connection, t.recordings, recording_rows)
-            rows.upsert(connection, t.entries, entry_rows)
-            if delivery is not None:
-                connection.execute(insert(t.deliveries), delivery)
-
-        return write
+    def collect_whole(self) -> Change:
+        self._add_legs_and_recordings()
+        self._pending.call = True
+        return self.collect()
 
     def committed(self) -> None:
         written, self._writing = self._writing, _Pending()
@@ -344,18 +346,58 @@ class Call(Mirror):
         if written.delivery is not None:
             self.book.wake()
 
-    def failed(self, error: Exception) -> None:
-        """Nothing is given up: what could not be written is tried again, alone or with the call's next change."""
+    def put_back(self) -> None:
         self._pending.take_back(self._writing)
         self._writing = _Pending()
-        wait = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
+
+    def failed(self, error: Exception) -> None:
+        """The tables refuse this record: it is tried again, then without its journey, and in the end given up."""
+        self.put_back()
         self._failures += 1
+        if self._failures >= GIVEN_UP_AFTER:
+            log.error("call %s: its record is given up after %d refusals: %s", self.id, self._failures, error)
+            self.drop()
+            return
+        if self._failures >= BARE_AFTER:
+            self.drop_lines()
+        wait = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1]
         log.error("call %s: record not written, trying again in %g s: %s", self.id, wait, error)
         gevent.spawn_later(wait, self._retry)
+
+    @property
+    def lines_waiting(self) -> int:
+        return len(self._pending.entries)
+
+    def drop_lines(self) -> None:
+        """The journey's lines that are not on disk are given up; of a call that is over, from memory too."""
+        self.book.store.drop("lines", self.lines_waiting)
+        self._pending.entries.clear()
+        if self.closed:
+            self.state.journey.clear()
+
+    def drop(self) -> None:
+        """The whole record is given up, and its delivery."""
+        self.book.store.drop("calls")
+        if self._pending.delivery is not None:
+            self.book.store.drop("deliveries")
+        self.drop_lines()
+        self._pending = _Pending()
+        self.book.store.forget(self, StoreError(f"call {self.id}: its record was given up"))
+        if self.closed:
+            self.book.forget(self)
 
     def _retry(self) -> None:
         if self._pending:
             self.changed()
+
+    def _waited(self, result: AsyncResult, seconds: float) -> bool:
+        self.book.store.hurry()
+        result.wait(seconds)
+        return bool(result.ready() and result.successful())
+
+    def _add_legs_and_recordings(self) -> None:
+        self._pending.legs.update({leg.uuid: leg for leg in self.state.legs})
+        self._pending.recordings.update(enumerate(self.state.recordings, 1))
 
     def _keep(self, entry: Entry) -> None:
         self._next_entry = entry.seq + 1

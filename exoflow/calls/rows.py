@@ -8,13 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
 from exoflow.calls.model import CallFacts, CallState, Entry, Leg, Recording
 from exoflow.store import tables as t
-
-Row = dict[str, Any]
+from exoflow.store.changes import Row
 
 _FACTS = tuple(f.name for f in fields(CallFacts))
 _LISTS = ("legs", "recordings", "journey")
@@ -48,21 +46,6 @@ def _sound(value: Any) -> Any:
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "replace").decode()
     return value
-
-
-def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Writes the rows as they are now. Doing it twice changes nothing, so a failed batch can simply be written again."""
-    if rows:
-        connection.execute(_UPSERTS[table.name], rows)
-
-
-def _upsert_statement(table: Table) -> Any:
-    statement = insert(table)
-    changes = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
-    return statement.on_conflict_do_update(index_elements=[c.name for c in table.primary_key], set_=changes)
-
-
-_UPSERTS = {table.name: _upsert_statement(table) for table in (t.calls, t.legs, t.recordings, t.entries)}
 
 
 def load(

@@ -22,7 +22,7 @@ from exoflow.config.model import Account
 from exoflow.crm import signing
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
-from exoflow.errors import ExoflowError
+from exoflow.errors import ExoflowError, StoreError
 from exoflow.store import outbox
 from exoflow.store.outbox import Attempt, Claimed
 from exoflow.store.sqlite import Store
@@ -84,10 +84,7 @@ class Sender:
         self._loop: gevent.Greenlet | None = None
 
     def start(self) -> None:
-        """Takes over what a dead process had leased, and begins. The store has one writing process, so all leases are old."""
-        taken = self._store.write(lambda c: outbox.release(c, self._clock()))
-        if taken:
-            log.info("%d deliveries were under way when exoflow stopped; they are sent again under the same ids", taken)
+        """Begins; an ailing store is waited for in the background."""
         self._loop = gevent.spawn(self._run)
 
     def wake(self) -> None:
@@ -113,15 +110,33 @@ class Sender:
 
     # --- the queue -----------------------------------------------------------------------------
 
+    def _take_over(self) -> None:
+        """What a dead process had leased is free. The store has one writing process, so all leases are old."""
+        taken = self._store.write(lambda c: outbox.release(c, self._clock()))
+        if taken:
+            log.info("%d deliveries were under way when exoflow stopped; they are sent again under the same ids", taken)
+
     def _run(self) -> None:
+        while not self._stopping and not self._done(self._take_over):
+            pass
         while not self._stopping:
             self._woken.clear()
-            try:
-                self._round()
-            except Exception:
-                log.exception("deliveries cannot be claimed; trying again")
-                gevent.sleep(POLL_SECONDS)
-            self._woken.wait(POLL_SECONDS)
+            if self._done(self._round):
+                self._woken.wait(POLL_SECONDS)
+
+    @staticmethod
+    def _done(work: Callable[[], object]) -> bool:
+        """False if it failed, POLL_SECONDS ago: it is to be tried again."""
+        try:
+            work()
+        except StoreError as error:  # an ailing store says so itself, once
+            log.info("deliveries wait for the store: %s", error)
+        except Exception:
+            log.exception("deliveries cannot be claimed; trying again")
+        else:
+            return True
+        gevent.sleep(POLL_SECONDS)
+        return False
 
     def _round(self) -> int:
         """Claims what is due and starts it; the number of rows claimed."""
@@ -150,6 +165,8 @@ class Sender:
             else:
                 self._ailing.discard(row.account)
             self._settle(row, attempt, problem, wait_at_least)
+        except StoreError as error:
+            log.warning("delivery %s of call %s: not settled, and sent again later: %s", row.webhook_id, row.call_id, error)
         except Exception:
             # the lease ends by itself and the row is sent again
             log.exception("delivery %s of call %s: not settled", row.webhook_id, row.call_id)

@@ -5,11 +5,11 @@ A file that is a stranger's, damaged or made by a newer exoflow is refused with 
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import os
 import sqlite3
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -20,19 +20,26 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from exoflow.errors import StoreError
+from exoflow.store.lock import Lock
+from exoflow.store.spill import Spill
 from exoflow.store.sqlite import Store
 from exoflow.store.tables import APPLICATION_ID, HEAD
+from exoflow.store.troubles import PASSING, StoreTrouble, trouble
+from exoflow.store.writer import Writer
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 BUSY_MS = 5000  # how long one statement waits for another process's lock
-LOCK_SECONDS = 3.0  # a restart hands the store over within 2 s (design, section 7)
 CHECKED_BYTES = 64 * 1024 * 1024  # a full check of a larger file would hold the start up for more than about 0.2 s
+MARK_AT = 68  # of the application id in a SQLite file (sqlite.org/fileformat2.html, 1.3)
 
 
-def open_store(url: str, *, create: bool = True) -> Store:
+def open_store(url: str, *, create: bool = True, spill: Path | None = None) -> Store:
     """Opens the store for writing, as its only writer; makes and migrates it where needed.
 
+    A store of ours that is locked, or whose disk is full, is opened as soon as that has passed: see `Store.trouble`.
     Raises StoreError if it cannot be opened, is not ours, is damaged, is newer, or another process writes to it.
     """
     path = _path(url)
@@ -40,17 +47,82 @@ def open_store(url: str, *, create: bool = True) -> Store:
         raise StoreError(f"{path}: there is no store yet; `exoflow serve` makes it")
     if not path.parent.is_dir():
         raise StoreError(f"{path}: its folder does not exist; make it: mkdir -p {path.parent}")
-    lock = _lock(path)
+    lock = Lock(path)
+    first: Connection | None = None
+    passing: StoreTrouble | None = None
     try:
-        _recognise(path)
-        engine = _engine(path, writable=True)
-        connection = _opened(path, engine)
-        _migrate(path, connection)
+        first = _writable(path, made=lock.made)
+        with suppress(OSError):  # of a full disk; the next start may do it
+            lock.note_made()
+    except StoreTrouble as error:
+        if error.kind not in PASSING or not _bears_our_mark(path):
+            lock.release()
+            raise
+        passing = error
     except BaseException:
-        os.close(lock)
+        lock.release()
         raise
-    readers = _engine(path, writable=False)
-    return Store(path, connection, readers.connect, release=lambda: os.close(lock))
+
+    def reopen() -> Connection:
+        lock.still_held()
+        return _writable(path, made=True)
+
+    writer = Writer(path, first, reopen, _spill(spill, path))
+    if first is not None:
+        passing = _taken_over(writer)
+    readers = _engine(path, "ro")
+    return Store(writer, readers.connect, lock.release, trouble=passing, wants_spill=spill is not None)
+
+
+def _writable(path: Path, *, made: bool) -> Connection:
+    """A connection to a store that is ours, sound and up to date; `made`: there was one before. Raises StoreError."""
+    if made and path.exists() and path.stat().st_size == 0:
+        raise StoreError(
+            f"{path}: is empty, and calls were kept in it before; it is left as it is. Restore a backup, or remove {path} to"
+            " begin with an empty store"
+        )
+    revision = _recognise(path)
+    connection = _opened(path, _engine(path, "rw" if path.exists() else "rwc"))
+    if revision != HEAD:
+        try:
+            _migrate(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _taken_over(writer: Writer) -> StoreTrouble | None:
+    """What an earlier process spilled is in the tables before anything is read from them."""
+    try:
+        writer.commit([])
+    except StoreTrouble as error:
+        return error
+    return None
+
+
+def _spill(folder: Path | None, path: Path) -> Spill | None:
+    """A spill that is not there must not keep a sound store from its calls: it is said, and shown by /readyz."""
+    if folder is None:
+        return None
+    try:
+        spill = Spill(folder, path)
+    except StoreError as error:
+        log.error("%s", error)
+        return None
+    if os.stat(folder).st_dev == os.stat(path.parent).st_dev:
+        log.warning("spill: %s is on the store's own file system: a full disk fills both; name a folder on another", folder)
+    return spill
+
+
+def _bears_our_mark(path: Path) -> bool:
+    """Is it a store of ours, by its first bytes? For when SQLite itself cannot read it just now."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(MARK_AT + 4)
+    except OSError:
+        return False
+    return header.startswith(b"SQLite format 3\0") and header[MARK_AT:] == APPLICATION_ID.to_bytes(4)
 
 
 class Reader:
@@ -82,7 +154,7 @@ def open_reader(url: str) -> Reader:
     revision = _recognise(path, check=False)
     if revision != HEAD:
         raise StoreError(f"{path}: made by an older exoflow; start `exoflow serve` once, it brings the store up to date")
-    return Reader(path, _opened(path, _engine(path, writable=False)))
+    return Reader(path, _opened(path, _engine(path, "ro")))
 
 
 def _path(url: str) -> Path:
@@ -99,30 +171,11 @@ def _path(url: str) -> Path:
     return Path(parsed.database).resolve()  # two names of one file share its lock
 
 
-def _lock(path: Path) -> int:
-    """One writer across processes: two WAL writers corrupt a file with SQLite before 3.51.3 (sqlite.org, WAL-reset bug)."""
-    beside = path.with_name(path.name + ".lock")
-    try:
-        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise StoreError(f"{beside}: {error.strerror}; exoflow's user must be able to write to this folder") from error
-    patience = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > patience:
-                os.close(fd)
-                raise StoreError(f"{path}: another exoflow process writes to it; stop that one first") from None
-            time.sleep(0.05)
-        else:
-            return fd
-
-
-def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
-    uri = f"file:{quote(str(path))}" + ("" if writable else "?mode=ro")
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """`mode` is SQLite's: ro, rw, or rwc for a file that may be made."""
+    uri = f"file:{quote(str(path))}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
-    if writable:
+    if mode != "ro":
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -131,14 +184,16 @@ def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     return connection
 
 
-def _engine(path: Path, *, writable: bool) -> Engine:
-    return create_engine("sqlite://", creator=lambda: _connect(path, writable=writable), poolclass=NullPool)
+def _engine(path: Path, mode: str) -> Engine:
+    return create_engine("sqlite://", creator=lambda: _connect(path, mode), poolclass=NullPool)
 
 
 def _opened(path: Path, engine: Engine) -> Connection:
     try:
         return engine.connect()
     except Exception as error:  # SQLAlchemy wraps the driver's errors, but not those of a creator
+        if isinstance(ailing := trouble(path, error), StoreTrouble) and ailing.kind in PASSING:
+            raise ailing from error
         raise StoreError(f"{path}: cannot be opened ({error}); are file and folder this user's?") from error
 
 
@@ -147,7 +202,7 @@ def _recognise(path: Path, *, check: bool = True) -> str | None:
     if not path.exists() or path.stat().st_size == 0:
         return None
     try:
-        looking = _connect(path, writable=False)
+        looking = _connect(path, "ro")
     except sqlite3.Error as error:
         raise _refused(path, error) from error
     try:
@@ -174,6 +229,9 @@ def _recognise(path: Path, *, check: bool = True) -> str | None:
 
 
 def _refused(path: Path, error: sqlite3.Error) -> StoreError:
+    ailing = trouble(path, error)
+    if ailing is not None and ailing.kind in PASSING:
+        return ailing
     if isinstance(error, sqlite3.OperationalError):
         return StoreError(f"{path}: cannot be read ({error}); are file and folder this user's?")
     return StoreError(
@@ -184,11 +242,8 @@ def _refused(path: Path, error: sqlite3.Error) -> StoreError:
 
 def _migrate(path: Path, connection: Connection) -> None:
     """Brings the tables to HEAD in one transaction. Alembic costs 0.36 s to import, so only if there is something to do."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
     try:
-        known = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
-        if known and connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == HEAD:
-            return
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         from alembic import command
         from alembic.config import Config
 

@@ -1,102 +1,113 @@
-"""One writer for SQLite under gevent, and readers beside it; no greenlet ever touches a connection.
+"""The store under gevent: what is to be written waits in memory, one thread writes it, readers look beside it.
 
-A connection used from greenlets stalls the loop for as long as a lock or an fsync takes (up to seconds), so one thread owns
-the only writable connection. Closures that wait are committed together: `BEGIN IMMEDIATE`, a savepoint each, one `COMMIT`.
+A connection used from greenlets stalls the loop for as long as a lock or an fsync takes (up to seconds), so no greenlet ever
+touches one. Changes that wait are committed together: `BEGIN IMMEDIATE`, a savepoint each, one `COMMIT`. While the store
+cannot be written they wait on, are coalesced, and after SPILL_SECONDS go into the spill; nothing newer passes them.
 """
 
 from __future__ import annotations
 
 import logging
-import sqlite3
-from collections import deque
+import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import gevent
 from gevent.event import AsyncResult, Event
 from gevent.threadpool import ThreadPool
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, OperationalError
 
 from exoflow.errors import DeadlineExceeded, StoreError
+from exoflow.store.counts import Counts
+from exoflow.store.readers import Readers
+from exoflow.store.troubles import REOPENED, StoreTrouble, slow, trouble
+from exoflow.store.waiting import Mirror, Waiter, Waiting
+from exoflow.store.writer import Closure, Done, Writer, caught
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Closure = Callable[[Connection], Any]
 
 BATCH = 200  # closures in one commit: measured 38,000 rows/s with a longest stall of 2.7 ms
 LINGER_SECONDS = 0.01  # changes nobody waits for gather that long: a lone fsync for each would cost more than the writing
-READERS = 4
-CLOSE_SECONDS = 10.0  # to write what is queued; longer than one busy wait of 5 s
+SPILL_SECONDS = 5.0  # a store that cannot be written for so long is ailing: what waits goes into the spill
+RETRY_SECONDS = 1.0  # between two tries of an ailing store
+REOPEN_SECONDS = 5.0  # between two looks at a file that was refused: each checks all of it
+GIVEN_SECONDS = 30.0  # a closure somebody gave cannot be spilled: after so long behind a lock it fails
+LOOK_SECONDS = 0.25  # how soon a commit that hangs is noticed beyond SPILL_SECONDS, and what waits is spilled meanwhile
+CLOSE_SECONDS = 10.0  # to write what is queued
 
 
-class Mirror:
-    """Something in memory whose changes are collected only when the writer is free, so that many become one write."""
+@dataclass(slots=True)
+class Health:
+    """What an engineer must know of the store."""
 
-    def collect(self) -> Closure:
-        """Called in the loop's thread just before the batch is written; must not switch greenlets."""
-        raise NotImplementedError
-
-    def committed(self) -> None:
-        """The collected changes are on disk."""
-
-    def failed(self, error: Exception) -> None:
-        """The collected changes were not written; called before anything else of this mirror is collected."""
-
-
-class _Given(Mirror):
-    def __init__(self, fn: Closure) -> None:
-        self._fn = fn
-
-    def collect(self) -> Closure:
-        return self._fn
-
-
-class _Done(Generic[T]):
-    """What became of one closure."""
-
-    __slots__ = ("error", "value")
-
-    def __init__(self, value: T | None = None, error: Exception | None = None) -> None:
-        self.value, self.error = value, error
+    trouble: str = ""  # why it cannot be written, with the cure; empty if it can
+    lag: float = 0.0  # seconds that the oldest change has been waiting
+    waiting: int = 0  # changes in memory
+    spill: str = ""  # why nothing can be spilled; empty if it can, or none is configured
+    spilled: int = 0  # bytes not yet applied
+    unusable: int = 0  # lines of the spill that were damaged or refused
+    dropped: dict[str, int] = field(default_factory=dict)  # what was lost since the start, by kind
 
 
 class Store:
     """`write`, `post` and `mirror` for changes, `read` for looks. Closures must not return live cursors."""
 
     def __init__(
-        self, path: Path, connection: Connection, connect_reader: Callable[[], Connection], release: Callable[[], None]
+        self,
+        writer: Writer,
+        connect_reader: Callable[[], Connection],
+        release: Callable[[], None],
+        *,
+        trouble: StoreTrouble | None = None,
+        wants_spill: bool = False,
     ) -> None:
-        self.path = path
-        self._connection = connection
-        self._connect_reader = connect_reader
+        """`trouble`: it could not be opened, and is as soon as it can be."""
+        self.path = writer.path
+        self.counts = Counts(self.mirror)
+        self.dropped: dict[str, int] = {}
+        self.on_tick: Callable[[], None] = lambda: None  # while the store is ailing, once a try: to bound what waits
+        self.on_reopened: Callable[[], None] = lambda: None  # another file may be there: all that lives is to be written whole
+        self._writing = writer
         self._release = release
-        self._queue: deque[tuple[Mirror, AsyncResult]] = deque()
+        self._waiting = Waiting()
         self._wanted = Event()
         self._hurried = Event()
         self._closing = False
-        self._abandoned = False
+        self._trouble = trouble
+        self._since = time.monotonic()  # of the trouble
+        self._spill_problem = "the spill could not be opened: see the log" if wants_spill and writer.spill is None else ""
         self._writer = ThreadPool(1)
-        self._reading = ThreadPool(READERS)
-        self._idle_readers: list[Connection] = []
+        self._spilling = ThreadPool(1)
+        self._readers = Readers(self.path, connect_reader)
+        self._opened = writer.opened
         self._batcher = gevent.spawn(self._run)
+        if trouble is not None:
+            log.error("%s", trouble)
+            self._wanted.set()
+
+    # --- for calls ----------------------------------------------------------------------------
 
     def post(self, fn: Callable[[Connection], Any]) -> AsyncResult:
         """Queues `fn`; the result is set after its commit. Raises StoreError if the store is closed."""
-        result = self.mirror(_Given(fn))
+        result = self._queue(_Given(fn))
         self.hurry()
         return result
 
     def mirror(self, source: Mirror) -> AsyncResult:
-        """Queues `source`, whose changes are collected when its turn comes, LINGER_SECONDS later or as soon as one hurries."""
-        if self._closing:
-            raise StoreError(f"{self.path}: the store is closed")
-        result = AsyncResult()
-        self._queue.append((source, result))
-        self._wanted.set()
-        return result
+        """Queues `source`, whose changes are collected when its turn comes, LINGER_SECONDS later or as soon as one hurries.
+
+        The result is set when they are on disk: in the store, or in the spill.
+        """
+        return self._queue(source)
+
+    def forget(self, source: Mirror, error: Exception) -> None:
+        """What waits of `source` is given up."""
+        waiter = self._waiting.remove(source)
+        if waiter is not None:
+            waiter.end(error=error)
 
     def hurry(self) -> None:
         """Somebody waits for what is queued."""
@@ -114,15 +125,48 @@ class Store:
         value: T = result.get()
         return value
 
-    def read(self, fn: Callable[[Connection], T]) -> T:
-        """What `fn` reads on a read-only connection, all of one moment, in a thread."""
-        end: _Done[T] = self._reading.apply(_caught, (self._read, fn))
-        if end.error is not None:
-            raise end.error
-        return end.value  # type: ignore[return-value]
+    def read(self, fn: Callable[[Connection], T], *, deadline: float | None = None) -> T:
+        """What `fn` reads on a read-only connection, all of one moment, in a thread.
+
+        Raises StoreError if the file cannot be read, DeadlineExceeded after `deadline` seconds.
+        """
+        return self._readers.read(fn, deadline)
+
+    @property
+    def trouble(self) -> StoreTrouble | None:
+        """Why the store cannot be written now. What is mirrored goes into memory and spill; nobody should wait for it."""
+        return self._trouble
+
+    @property
+    def spills(self) -> bool:
+        """Does the ailing store's spill take what is mirrored?"""
+        return self._writing.spill is not None and not self._spill_problem
+
+    @property
+    def behind(self) -> bool:
+        """Are there changes that a look into the store does not show, because they wait in the spill?"""
+        spill = self._writing.spill
+        return self._trouble is not None or (spill is not None and spill.size > 0)
+
+    def drop(self, kind: str, amount: int = 1) -> None:
+        """Something is lost for good: counted, shown."""
+        self.dropped[kind] = self.dropped.get(kind, 0) + amount
+        self.counts.add(f"dropped.{kind}", "", amount)
+
+    def health(self) -> Health:
+        spill = self._writing.spill
+        return Health(
+            trouble="" if self._trouble is None else str(self._trouble),
+            lag=self._waiting.lag(),
+            waiting=len(self._waiting),
+            spill=self._spill_problem,
+            spilled=0 if spill is None else spill.size,
+            unusable=0 if spill is None else spill.unusable,
+            dropped=dict(self.dropped),
+        )
 
     def close(self, deadline: float = CLOSE_SECONDS) -> None:
-        """Writes what is queued (`deadline` seconds at most), then lets the file and its lock go."""
+        """Writes or spills what is queued (`deadline` seconds at most), then lets the file and its lock go."""
         if self._closing:
             return
         self._closing = True
@@ -130,133 +174,191 @@ class Store:
         self._hurried.set()
         self._batcher.join(deadline)
         if not self._batcher.dead:
-            self._abandoned = True
-            log.error("%s: %d writes could not be finished in %g s", self.path, len(self._queue), deadline)
-            self._batcher.join(1)
-        self._reading.apply(self._close_readers)
-        self._reading.kill()
-        self._writer.apply(self._connection.close)
+            self._batcher.kill()
+            log.error("%s: %d writes could not be finished in %g s", self.path, len(self._waiting), deadline)
+            return  # a thread still writes: the end of the process lets the file go, and not before
+        self._readers.close()
+        self._writer.apply(caught, (self._writing.close,))
         self._writer.kill()
+        self._spilling.kill()
+        if self._writing.spill is not None:
+            self._writing.spill.close()
         self._release()
 
     # --- in the loop's thread -----------------------------------------------------------------
+
+    def _queue(self, source: Mirror) -> AsyncResult:
+        if self._closing:
+            raise StoreError(f"{self.path}: the store is closed")
+        result = self._waiting.add(source)
+        self._wanted.set()
+        return result
 
     def _run(self) -> None:
         while True:
             self._wanted.wait()
             self._wanted.clear()
-            while self._queue:
+            while self._waiting or self.behind:
                 self._hurried.wait(LINGER_SECONDS)
                 self._hurried.clear()
-                self._write_batch()
+                self._attempt()
+                if self._trouble is None:
+                    continue
+                if self._closing:
+                    self._give_up()
+                    return
+                self._bear()
             if self._closing:
                 return
 
-    def _write_batch(self) -> None:
-        batch: list[tuple[Mirror, AsyncResult]] = []
+    def _attempt(self) -> None:
+        """Writes a batch; once the spill takes over, only what cannot go there."""
+        batch: list[Waiter] = []
         closures: list[Closure] = []
-        while self._queue and len(batch) < BATCH:
-            source, result = self._queue.popleft()
+        for waiter in self._waiting.take(BATCH, _is_given if self._spill_is_due() else _any):
             try:
-                closures.append(source.collect())
+                closures.append(waiter.source.collect())
             except Exception as error:
                 log.exception("changes could not be collected")
-                result.set_exception(error)
+                waiter.end(error=error)
             else:
-                batch.append((source, result))
-        if not closures:
+                batch.append(waiter)
+        if not batch and not self.behind:
             return
-        whole: _Done[list[_Done[Any]]] = self._writer.apply(_caught, (self._commit, closures))
-        if whole.error is not None:
-            log.error("%s", self._wrapped(whole.error))
-        ends = whole.value or [_Done(error=whole.error)] * len(batch)
-        for (source, result), end in zip(batch, ends, strict=True):
-            if isinstance(end.error, (OperationalError, sqlite3.Error)):
-                end = _Done(error=self._wrapped(end.error))
-            _tell(source, result, end)
-
-    def _wrapped(self, error: Exception) -> Exception:
-        if not isinstance(error, (sqlite3.Error, DBAPIError)):
-            return error
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        return StoreError(f"{self.path}: cannot be written ({cause}); is the disk full, or the file no longer this user's?")
-
-    # --- in the writer's thread ---------------------------------------------------------------
-
-    def _commit(self, closures: list[Closure]) -> list[_Done[Any]]:
-        # transactions go past SQLAlchemy: its way of executing costs 40 us for each savepoint
-        raw: sqlite3.Connection = self._connection.connection.driver_connection  # type: ignore[assignment]
-        self._begin(raw)
-        try:
-            ends = [self._one(raw, fn) for fn in closures]
-            raw.execute("COMMIT")
-        except BaseException:
-            raw.rollback()
-            raise
-        finally:
-            self._connection.rollback()
-        return ends
-
-    def _begin(self, raw: sqlite3.Connection) -> None:
-        """Waits out a lock that another process holds; only that is waited for."""
-        while True:
-            try:
-                raw.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or self._abandoned:
-                    raise
-                log.warning("%s: locked by another process for 5 s; writes wait and nothing is lost", self.path)
+        job = self._writer.spawn(caught, self._writing.commit, closures)
+        if not _ready(job, SPILL_SECONDS):
+            self._ails(slow(self.path, SPILL_SECONDS), SPILL_SECONDS)
+            while not _ready(job, LOOK_SECONDS):
+                self._spill()
+                self.on_tick()
+        whole: Done[list[Done[Any]]] = job.get()
+        ends = whole.value if batch and whole.value is not None else [Done(error=whole.error)] * len(batch)
+        ailing = trouble(self.path, whole.error)
+        if whole.error is not None and ailing is None:
+            log.error("%s: %s", self.path, whole.error)
+        unwritten = []
+        for waiter, end in zip(batch, ends, strict=True):
+            ails = trouble(self.path, end.error)
+            ailing = ailing or ails
+            if ails is not None and (not _is_given(waiter) or ails.kind == "locked"):
+                unwritten.append(waiter)
             else:
-                return
+                _tell(waiter, end if ails is None else Done(error=ails))
+        self._put_back(unwritten)
+        if ailing is not None:
+            self._ails(ailing)
+        else:
+            self._is_well()
 
-    def _one(self, raw: sqlite3.Connection, fn: Closure) -> _Done[Any]:
-        """A closure that fails is undone alone. A failing ROLLBACK TO means SQLite gave the whole transaction up."""
-        raw.execute("SAVEPOINT one")
-        try:
-            end: _Done[Any] = _Done(fn(self._connection))
-        except Exception as error:
-            try:
-                raw.execute("ROLLBACK TO one")
-            except sqlite3.Error:
-                raise error from None
-            end = _Done(error=error)
-        raw.execute("RELEASE one")
-        return end
+    def _put_back(self, waiters: list[Waiter]) -> None:
+        for waiter in waiters:
+            waiter.source.put_back()
+        self._waiting.put_back(waiters)
 
-    # --- in a reader's thread -----------------------------------------------------------------
+    def _ails(self, ailing: StoreTrouble, already: float = 0.0) -> None:
+        if self._trouble is None:
+            self._since = time.monotonic() - already
+        if self._trouble is None or self._trouble.kind != ailing.kind:
+            log.error("%s", ailing)
+        self._trouble = ailing
 
-    def _read(self, fn: Callable[[Connection], T]) -> T:
-        # taken and given back in the thread itself: a greenlet killed while it waits must not free a connection in use
-        connection = self._idle_readers.pop() if self._idle_readers else self._connect_reader()
-        try:
-            connection.exec_driver_sql("BEGIN")
-            return fn(connection)
-        finally:
-            connection.rollback()
-            self._idle_readers.append(connection)
+    def _is_well(self) -> None:
+        if self._trouble is not None:
+            log.warning("%s: can be written again, after %.1f s", self.path, time.monotonic() - self._since)
+            self._trouble = None
+        if self._opened != self._writing.opened:
+            self._opened = self._writing.opened
+            self._readers.renew()
+            self.on_reopened()
 
-    def _close_readers(self) -> None:
-        while self._idle_readers:
-            self._idle_readers.pop().close()
+    # --- while the store is ailing --------------------------------------------------------------
+
+    def _bear(self) -> None:
+        """Until the next try: what waits is spilled, or bounded."""
+        assert self._trouble is not None
+        pause = REOPEN_SECONDS if self._trouble.kind in REOPENED else RETRY_SECONDS
+        until = time.monotonic() + pause
+        while (left := until - time.monotonic()) > 0 and not self._closing:
+            self._spill()
+            self.on_tick()
+            self._fail_given()
+            self._hurried.wait(min(left, RETRY_SECONDS))
+            self._hurried.clear()
+
+    def _spill_is_due(self) -> bool:
+        return self._trouble is not None and time.monotonic() - self._since >= SPILL_SECONDS and self.spills
+
+    def _spill(self, *, now: bool = False) -> None:
+        """Moves what waits and can be kept as lines into the spill, once the store has been ailing long enough."""
+        spill = self._writing.spill
+        moved = 0
+        while spill is not None and (now or time.monotonic() - self._since >= SPILL_SECONDS):
+            batch = self._waiting.take(BATCH, lambda waiter: not _is_given(waiter))
+            if not batch:
+                break
+            changes = [waiter.source.collect_whole() for waiter in batch]
+            end: Done[None] = self._spilling.apply(caught, (spill.append, changes))
+            if end.error is not None:
+                self._cannot_spill(end.error)
+                self._put_back(batch)
+                break
+            self._spill_problem = ""
+            moved += sum(waiter.source is not self.counts for waiter in batch)
+            for waiter in batch:
+                _tell(waiter, Done())
+        self.counts.add("spilled.changes", "", moved)
+
+    def _cannot_spill(self, error: Exception) -> None:
+        if str(error) != self._spill_problem:
+            log.error("%s", error)
+        self._spill_problem = str(error)
+
+    def _fail_given(self) -> None:
+        """A lock passes, and closures are tried again behind it; but whoever waits for one is not kept for ever."""
+        late = time.monotonic() - GIVEN_SECONDS
+        for waiter in self._waiting.take(BATCH, lambda waiter: _is_given(waiter) and waiter.since <= late):
+            _tell(waiter, Done(error=self._trouble))
+
+    def _give_up(self) -> None:
+        """The process ends, and the store cannot be written: what the spill does not take is lost."""
+        self._spill(now=True)
+        assert self._trouble is not None
+        lost = self._waiting.take(len(self._waiting), _any)
+        if lost:
+            log.error("%s: %d changes are lost with this process: %s", self.path, len(lost), self._trouble)
+        for waiter in lost:
+            waiter.end(error=self._trouble)
 
 
-def _caught(fn: Callable[[Any], T], argument: Any) -> _Done[T]:
-    """Run in a thread: gevent's pool would print a traceback, with the callers' numbers in it, for every error it sees."""
-    try:
-        return _Done(fn(argument))
-    except Exception as error:
-        return _Done(error=error)
+class _Given(Mirror):
+    """A closure that somebody gave: it cannot be kept as a line."""
+
+    def __init__(self, fn: Closure) -> None:
+        self._fn = fn
+
+    def collect(self) -> Closure:
+        return self._fn
 
 
-def _tell(source: Mirror, result: AsyncResult, end: _Done[Any]) -> None:
+def _is_given(waiter: Waiter) -> bool:
+    return isinstance(waiter.source, _Given)
+
+
+def _any(waiter: Waiter) -> bool:
+    return True
+
+
+def _ready(job: AsyncResult, seconds: float) -> bool:
+    job.wait(seconds)
+    return bool(job.ready())
+
+
+def _tell(waiter: Waiter, end: Done[Any]) -> None:
     try:
         if end.error is None:
-            source.committed()
+            waiter.source.committed()
         else:
-            source.failed(end.error)
+            waiter.source.failed(end.error)
     except Exception:
         log.exception("a writer's listener failed")
-    if end.error is None:
-        result.set(end.value)
-    else:
-        result.set_exception(end.error)
+    waiter.end(end.value, end.error)

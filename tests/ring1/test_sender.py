@@ -7,9 +7,11 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
@@ -363,8 +365,8 @@ def test_nothing_is_sent_before_it_is_committed(world, monkeypatch):
     monkeypatch.setattr(book_module, "CLOSE_COMMIT_SECONDS", 0.02)
     world.book.wake = world.sender.wake
     world.sender.start()
-    with world.store._connection.engine.connect() as foreign:
-        foreign.exec_driver_sql("BEGIN IMMEDIATE")
+    with closing(sqlite3.connect(world.store.path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
         call = world.book.open(
             CallFacts("a" * 32, "c", world.clock(), "PRI1", "1", "1", account="acme"), world.accounts["acme"]
         )

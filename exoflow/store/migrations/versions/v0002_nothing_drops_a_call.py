@@ -1,4 +1,4 @@
-"""Where a call is in its flow and on which configuration, for another process; configurations by their hash; counts by the hour."""
+"""Where a call is in its flow and on which configuration, for another process; configurations by hash; counts by the hour."""
 
 from __future__ import annotations
 
@@ -25,5 +25,6 @@ def upgrade() -> None:
         sa.Column("hour", sa.DateTime, primary_key=True),
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("trunk", sa.Text, primary_key=True),
+        sa.Column("source", sa.Text, primary_key=True),
         sa.Column("amount", sa.Float, nullable=False),
     )

@@ -1,0 +1,113 @@
+"""Hourly counts of what has no call of its own: refusals, seconds with all channels taken, what an ailing store made us drop.
+
+Each process writes its own sums, absolute ones: writing them twice changes nothing. Whoever reads adds the processes up.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import gevent
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
+
+from exoflow.store import tables as t
+from exoflow.store.changes import Change
+from exoflow.store.waiting import Mirror
+
+MAX_KEYS = 1000  # names and trunks of one hour: a switch that makes up trunk names must not fill memory and disk
+OTHER = "(other)"
+LOOK_SECONDS = 10.0  # how often watched counters are read: at most so much of an hour is put to the next
+
+Key = tuple[datetime, str, str]  # hour, name, trunk
+
+
+def utcnow() -> datetime:
+    return datetime.now(UTC)
+
+
+class Counts(Mirror):
+    """`add` never waits; the sums are mirrored like a call's record."""
+
+    def __init__(self, mirror: Callable[[Mirror], Any], *, clock: Callable[[], datetime] = utcnow) -> None:
+        self._mirror = mirror
+        self._clock = clock
+        self._source = uuid.uuid4().hex[:12]
+        self._sums: dict[Key, float] = {}  # of this hour, and what is not yet on disk
+        self._changed: set[Key] = set()
+        self._writing: set[Key] = set()
+        self._seen: dict[tuple[str, str], float] = {}
+        self._watched: list[Callable[[], Mapping[tuple[str, str], float]]] = []
+        self._looker: gevent.Greenlet | None = None
+
+    def add(self, name: str, trunk: str, amount: float = 1.0) -> None:
+        """Counts into the hour that it is."""
+        if not amount:
+            return
+        hour = self._clock().replace(minute=0, second=0, microsecond=0)
+        key = (hour, name, trunk)
+        if key not in self._sums and len(self._sums) >= MAX_KEYS:
+            key = (hour, name, OTHER)
+        self._sums[key] = self._sums.get(key, 0.0) + amount
+        self._changed.add(key)
+        self._mirror(self)
+
+    def watch(self, read: Callable[[], Mapping[tuple[str, str], float]]) -> None:
+        """Running sums since the process began, by name and trunk: what they grow by is counted, every LOOK_SECONDS."""
+        self._watched.append(read)
+        if self._looker is None:
+            self._looker = gevent.spawn(self._look_on)
+
+    def look(self) -> None:
+        """Reads what is watched now."""
+        for read in self._watched:
+            for (name, trunk), total in read().items():
+                before = self._seen.get((name, trunk), 0.0)
+                self._seen[name, trunk] = total
+                self.add(name, trunk, total - before)
+
+    def stop(self) -> None:
+        """Reads a last time what is watched."""
+        if self._looker is not None:
+            self._looker.kill()
+            self.look()
+
+    def _look_on(self) -> None:
+        while True:
+            gevent.sleep(LOOK_SECONDS)
+            self.look()
+
+    # --- the mirror in the store ------------------------------------------------------------------
+
+    def collect(self) -> Change:
+        self._writing, self._changed = self._changed, set()
+        rows = [
+            {"hour": hour, "name": name, "trunk": trunk, "source": self._source, "amount": self._sums[hour, name, trunk]}
+            for hour, name, trunk in sorted(self._writing)
+        ]
+        return Change([(t.counts, rows)])
+
+    collect_whole = collect
+
+    def committed(self) -> None:
+        self._writing = set()
+        newest = max((hour for hour, _, _ in self._sums), default=None)
+        self._sums = {key: amount for key, amount in self._sums.items() if key[0] == newest or key in self._changed}
+
+    def put_back(self) -> None:
+        self._changed |= self._writing
+        self._writing = set()
+
+    def failed(self, error: Exception) -> None:
+        self.put_back()
+
+
+def by_hour(connection: Connection, since: datetime) -> list[tuple[datetime, str, str, float]]:
+    """Hour, name, trunk and amount, over all processes, oldest first."""
+    c = t.counts.c
+    total = func.sum(c.amount)
+    wanted = select(c.hour, c.name, c.trunk, total).where(c.hour >= since).group_by(c.hour, c.name, c.trunk)
+    return [(row[0], row[1], row[2], float(row[3])) for row in connection.execute(wanted.order_by(c.hour, c.name, c.trunk))]
