@@ -67,6 +67,7 @@ class Wire:
     def start_event_handlers(self) -> None:
         """Called by greenswitch when the socket is there."""
         self.closed = Signal()
+        self._is_shut = False
         self.close_reason: ExoflowError = Disconnected("the end")
         self._answers: deque[Callable[[Reply | ExoflowError], None]] = deque()
         self._write_lock = BoundedSemaphore(1)
@@ -144,19 +145,29 @@ class Wire:
         """The connection is gone; all waits were freed. Must not block."""
 
     def _finish(self, why: ExoflowError) -> None:
+        """The connection's end: frees all waits and the descriptor."""
+        self._free_waits(why)
+        self._shut()
+
+    def _free_waits(self, why: ExoflowError) -> None:
+        """Nothing is written or waited for any more; the descriptor stays open."""
         self.connected = self._run = False
         if self.closed.is_set():
             return
         self.close_reason = why
-        self._listen_no_more()
-        self.sock_file.close()  # the descriptor lives as long as this has it
-        self.sock.close()
         while self._answers:
             self._answers.popleft()(why)
         self.closed.set()
         self.on_closed(why)
         if self._process_events_greenlet is not None:
             self._esl_event_queue.put(None)
+
+    def _shut(self) -> None:
+        if not self._is_shut:
+            self._is_shut = True
+            self._listen_no_more()
+            self.sock_file.close()  # the descriptor lives as long as this has it
+            self.sock.close()
 
     # --- handlers that a program registers, as with greenswitch -----------------------------------
 
@@ -186,6 +197,7 @@ class Wire:
         and nothing can follow it.
         """
         with self._write_lock:
+            self._before_write()
             if not self.connected:
                 raise Disconnected("a command to be sent", str(self.close_reason))
             if len(self._answers) > MAX_PENDING_REPLIES:
@@ -200,6 +212,30 @@ class Wire:
             except BaseException:
                 self._finish(Disconnected("a command to be sent", "its sender was stopped"))
                 raise
+
+    def write_at_once(self, data: bytes, *answers: Callable[[Reply | ExoflowError], None]) -> bool:
+        """As `write`, but never waits: False, and nothing is sent, when somebody else is writing or the peer does not read."""
+        if self._write_lock.locked():
+            return False
+        self._before_write()
+        if not self.connected or len(self._answers) > MAX_PENDING_REPLIES:
+            return False
+        self._answers.extend(answers)
+        try:
+            sent: int = self.sock.send(data, 0, 0.0)
+        except BlockingIOError:
+            for _ in answers:
+                self._answers.pop()
+            return False
+        except OSError as error:
+            self._finish(Disconnected("a command to be sent", str(error)))
+            return False
+        if sent < len(data):
+            self._finish(Disconnected("a command to be sent", "the switch reads nothing: half a command fills its buffer"))
+        return sent == len(data)
+
+    def _before_write(self) -> None:
+        """Asked right before each write; may end the connection. Must not block."""
 
     def _send_all(self, data: bytes) -> None:
         try:

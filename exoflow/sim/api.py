@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from exoflow.sim.apps.basic import schedule_transfer
 from exoflow.sim.causes import cause_name
 
 if TYPE_CHECKING:
@@ -76,6 +77,18 @@ def _uuid_transfer(switch: EmbeddedSwitch, arguments: str) -> str:
     if len(words) < 2:
         return "-USAGE: <uuid> [-bleg|-both] <dest-exten> [<dialplan>] [<context>]\n"
     channel.session.transfer(words[1], words[3] if len(words) > 3 else "")
+    return "+OK\n"
+
+
+def _sched_transfer(switch: EmbeddedSwitch, arguments: str) -> str:
+    time, *words = arguments.split(" ")
+    if not words or len(words) > 4:
+        return "-USAGE: [+]<time> <uuid> <extension> [<dialplan>] [<context>]\n"
+    channel = switch.channels.get(words[0])
+    if channel is None or channel.hung_up:
+        return NO_CHANNEL
+    if channel.session is not None and len(words) > 1:
+        schedule_transfer(channel.session, [time, *words[1:]])
     return "+OK\n"
 
 
@@ -151,6 +164,7 @@ _COMMANDS: dict[str, Callable[[EmbeddedSwitch, str], str]] = {
     "uuid_setvar": _uuid_setvar,
     "uuid_transfer": _uuid_transfer,
     "sched_del": _sched_del,
+    "sched_transfer": _sched_transfer,
     "global_getvar": _global_getvar,
     "global_setvar": _global_setvar,
     "status": _status,

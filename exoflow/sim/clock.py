@@ -69,6 +69,10 @@ class Clock:
         """Seconds of switch time that pass while the app has so many seconds of its own."""
         return seconds * self.speed
 
+    def judge_later(self, seconds: float, act: Callable[[], object]) -> Timer:
+        """Does something after so many seconds of the app's."""
+        return self.later(self.judging(seconds), act)
+
     def judging_micros(self) -> int:
         """Microseconds since 1970 by the clock that judges the app."""
         return int((self._epoch + self.elapsed() / self.speed) * 1_000_000)
@@ -132,6 +136,12 @@ class VirtualClock(Clock):
 
     def elapsed(self) -> float:
         return time.monotonic() - self._started + self.jumped
+
+    def judge_later(self, seconds: float, act: Callable[[], object]) -> Timer:
+        # on the wall clock: a lease is renewed by it, and what plays for minutes is over in no time
+        timer = Timer(self.elapsed() + seconds, act)
+        timer.waiting = gevent.spawn_later(max(0.0, seconds), timer.run)
+        return timer
 
     def judging_micros(self) -> int:
         return self.micros()

@@ -119,7 +119,10 @@ class Session:
             if not self.channel.hung_up:
                 why = "without `connect`" if connected is None else "within 20 ms of `connect`"
                 self.switch.complain("early_close", f"the app closed the socket {why}: the caller is parked in silence", self)
-        elif not self.listeners:
+        else:
+            if self.controlled and self.listeners and self.in_app and not self.channel.hung_up:
+                text = "an old socket was closed while another app has the call: its `socket` ends, as if it had died"
+                self.switch.complain("old_socket", text, self)
             self.controlled = False
             if (listener.resume or is_true(self.channel.variables.get("socket_resume"))) and not self.channel.hung_up:
                 self.reset = True
@@ -127,9 +130,10 @@ class Session:
 
     # --- timers (sched_*) ---
 
-    def schedule(self, seconds: float, act: Callable[[], None]) -> None:
-        """After so many seconds of switch time, unless the call has gone or sched_cancel took it back."""
-        self.timers.append(self.switch.clock.later(seconds, act))
+    def schedule(self, seconds: float, act: Callable[[], None], *, judges: bool = False) -> None:
+        """After so many seconds, unless the call has gone or sched_cancel took it back. `judges`: the seconds are the app's."""
+        clock = self.switch.clock
+        self.timers.append((clock.judge_later if judges else clock.later)(seconds, act))
         self.channel.set("last_sched_id", str(self.switch.next_task()))
 
     def cancel_scheduled(self) -> int:
@@ -342,6 +346,7 @@ class Session:
                 self.take_key()
                 # judged: an app that sends its next question meanwhile gets the keys that are left
                 self.wait(FRAME_SECONDS, lambda: not self.controlled, judges=True)
+        self.controlled = False
         self.switch.bus.fire("CHANNEL_UNPARK", channel)
 
 

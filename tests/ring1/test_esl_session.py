@@ -227,6 +227,22 @@ def test_both_of_two_pass_the_door(line: Line) -> None:
     line.synchronize()
 
 
+def test_the_switch_takes_the_lease_off_for_a_bridge_and_arms_it_behind(line: Line) -> None:
+    """In one packet: whoever dies or freezes between any two of these leaves nobody without a lease."""
+    line.session.lease_off()
+    running = gevent.spawn(line.session.execute, "bridge", "a/b", deadline=60, then=("set", "exo_done=3.1"))
+    commands = [line.peer.command() for _ in range(4)]
+    assert [command.application for command in commands] == ["sched_cancel", "bridge", "set", "sched_transfer"]
+    for refused in (True, False, True, True):
+        line.peer.reply("-ERR no" if refused else "+OK")
+    line.peer.complete(commands[1])
+    assert ended(running).get("Application") == "bridge"
+    line.session.lease_on()
+    _, command = line.execute()
+    assert command.application == "playback"
+    line.synchronize()
+
+
 # --- replies --------------------------------------------------------------------------------------
 
 
@@ -320,7 +336,7 @@ def began() -> tuple[Line, gevent.Greenlet, list[Command]]:
     beginning = gevent.spawn(line.session.begin)
     assert line.peer.command().line == "connect"
     line.peer.send(channel_data())
-    return line, beginning, [line.peer.command() for _ in range(4)]
+    return line, beginning, [line.peer.command() for _ in range(5)]
 
 
 def test_begin_takes_the_call_over() -> None:
@@ -330,8 +346,10 @@ def test_begin_takes_the_call_over() -> None:
         f"filter Unique-ID {UUID}",
         "event plain " + " ".join(session_module.EVENTS),
         "sendmsg",
+        "sendmsg",
     ]
-    assert commands[-1].application == "sched_cancel"
+    applications = [(command.application, command.argument, command.headers["event-lock"]) for command in commands[3:]]
+    assert applications == [("sched_cancel", "", "true"), ("sched_transfer", "+20 exoflow_lease XML from-pri", "true")]
     for _ in commands:
         line.peer.reply()
     line.synchronize()

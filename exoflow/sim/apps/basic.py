@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from exoflow.sim.apps import application
@@ -104,10 +105,13 @@ def sched_cancel(session: Session, argument: str) -> None:
 def sched_transfer(session: Session, argument: str) -> None:
     """`+N extension [dialplan [context]]`. Judges the app: at every speed of the switch the app has its N seconds."""
     words = argument.split()
-    if len(words) < 2:
-        return
-    seconds = session.switch.clock.judging(max(0.0, _number(words[0])))
-    session.schedule(seconds, lambda: session.transfer(words[1], words[3] if len(words) > 3 else ""))
+    if len(words) >= 2:
+        schedule_transfer(session, words)
+
+
+def schedule_transfer(session: Session, words: Sequence[str]) -> None:
+    seconds = max(0.0, _number(words[0]))
+    session.schedule(seconds, lambda: session.transfer(words[1], words[3] if len(words) > 3 else ""), judges=True)
 
 
 @application("sched_hangup")
