@@ -181,6 +181,46 @@ def test_a_transfer_takes_a_forward_and_without_any_the_call_ends() -> None:
         assert phone.cause == "EXCHANGE_ROUTING_ERROR"
 
 
+def test_a_lease_that_runs_out_gives_the_call_to_an_app_anew() -> None:
+    """The frozen app's socket stays open; its place in the trunk, its variables and its digits stay the call's own."""
+    with running(most_calls=1) as (switch, app):
+        phone = switch.call(TO, FROM)
+        frozen = app.call()
+        frozen.run("multiset", "^^;exo_call=abc;exo_typed=4")
+        frozen.start("sched_transfer", "+0.1 exoflow_lease XML from-pri")
+        frozen.start("playback", "tone_stream://%(1000,0,600);loops=-1")
+        first = app.call(greet=False)
+        given = app.greet(first)
+        assert [given.get(f"variable_exo_{name}") for name in ("entry", "end", "lapses", "call", "typed", "did")] == [
+            "2", "lease", "1", "abc", "4", "8030752400",
+        ]  # fmt: skip
+        assert (given.get("Caller-Destination-Number"), given.get("variable_max_forwards")) == ("8030752400", "70")
+        assert switch.limits == {"exoflow_in_PRI1": 1}
+        first.start("hangup", "NORMAL_CLEARING")
+        assert phone.wait(WAIT)
+        assert codes(switch) == []
+
+
+def test_the_third_lease_is_one_too_many() -> None:
+    with running() as (switch, app):
+        phone = switch.call(TO, FROM)
+        for _ in range(3):
+            app.call().start("sched_transfer", "+0.1 exoflow_lease XML from-pri")
+        assert phone.wait(WAIT)
+        assert phone.session is not None
+        variables = phone.session.channel.variables
+        assert (variables["exo_fallback"], variables["exo_lapses"]) == ("deaths", "3")
+
+
+def test_a_call_is_admitted_once() -> None:
+    with running() as (switch, app):
+        phone = switch.call(TO, FROM)
+        app.call().start("hangup", "NORMAL_CLEARING")
+        assert phone.wait(WAIT)
+        assert phone.session is not None
+        assert [name for name, _, _ in phone.session.ran].count("limit") == 1
+
+
 def test_the_fallback_of_a_number_comes_first(tmp_path: Path) -> None:
     """A file in fallback/, as an installation has it; the rest is the project's own."""
     copy = tmp_path / "dialplan"
