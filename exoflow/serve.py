@@ -12,13 +12,16 @@ from exoflow.calls.model import CallState
 from exoflow.config.model import Account, Config
 from exoflow.crm.http import CrmClient
 from exoflow.crm.sender import Sender
+from exoflow.crm.smtp import Mailer
 from exoflow.errors import ExoflowError, PromptError
 from exoflow.esl.server import CallServer
 from exoflow.esl.session import CallSession
+from exoflow.flow.editions import Editions
 from exoflow.flow.here import Parts
 from exoflow.flow.reception import Reception
 from exoflow.lines.lines import Lines
 from exoflow.prompts import PromptBook
+from exoflow.reload import Refused, fixed, read_again
 from exoflow.store.opening import open_store
 
 log = logging.getLogger("exoflow")
@@ -41,9 +44,7 @@ class Service:
 
         Raises StoreError, PromptError.
         """
-        self.config = config
-        self._prompts = PromptBook(config.prompts)
-        report = self._prompts.build(config)
+        report = PromptBook(config.prompts).build(config)
         if report.absent:
             wanted = ", ".join(f"{item.path} ({item.where})" for item in report.absent)
             raise PromptError(f"sound files are missing: {wanted}; bring them, or use `say`")
@@ -54,14 +55,16 @@ class Service:
         self.book.wake = self.sender.wake
         self.lines = Lines(config.switch.event_socket)
         self.lines.on_up = self._look_soon
-        self._parts = Parts(config, self._prompts, self.crm, self.lines)
-        self._reception = Reception(lambda: self._parts, self.book)
+        self._mailer = Mailer()
+        self._editions = Editions(config, self.store, self._make_parts)
+        self._reception = Reception(self.parts_for, self.book)
         self.server = CallServer(
             config.switch.listen_address if listener is None else listener,
             self._take,
             max_calls=config.switch.max_calls,
             on_refused=self._reception.refuse,
         )
+        self.reload_problem = ""  # why the last reload was refused; empty: it was not
         self._held: dict[str, CallSession] = {}  # calls that have a socket, by channel
         self._looker: gevent.Greenlet | None = None
         self._look = gevent.event.Event()
@@ -88,6 +91,42 @@ class Service:
         self.sender.stop(SENDER_STOP_SECONDS)
         self.crm.close()
         self.store.close()
+
+    # --- the configuration ------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The newest, by which new calls go."""
+        return self._parts.config
+
+    def parts_for(self, name: str | None) -> Parts:
+        """What a call goes by whose configuration has this hash; None: a new call."""
+        return self._editions.of(name)
+
+    def reload(self) -> bool:
+        """Reads the configuration again; False if it is refused: the present one then stays, and `reload_problem` tells why."""
+        old = self.config
+        try:
+            new = read_again(old.base / old.kept.main)
+        except ExoflowError as error:
+            for line in error.findings if isinstance(error, Refused) else [error]:
+                log.error("%s", line)
+            log.error("the configuration is refused, the one from before stays")
+            self.reload_problem = str(error)
+            return False
+        for key in fixed(old, new):
+            log.warning("%s has changed, which needs a restart: calls end in their places, but the new value counts then", key)
+        self._editions.take(new)
+        self.reload_problem = ""
+        log.info("configuration %s is taken; calls in progress end on theirs", new.kept.hash[:12])
+        return True
+
+    @property
+    def _parts(self) -> Parts:
+        return self._editions.current
+
+    def _make_parts(self, config: Config) -> Parts:
+        return Parts(config, PromptBook(config.prompts), self.crm, self.lines, mailer=self._mailer)
 
     def _account(self, account_id: str) -> Account | None:
         return self.config.accounts.get(account_id)

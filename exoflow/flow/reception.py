@@ -16,6 +16,7 @@ from exoflow.esl.codec import Headers
 from exoflow.esl.server import REFUSED_CAUSE
 from exoflow.esl.session import CallSession
 from exoflow.flow import engine
+from exoflow.flow.editions import differs
 from exoflow.flow.here import QUICK_SECONDS, Here, Parts
 from exoflow.lines import trunks
 from exoflow.lines.legs import moment
@@ -32,19 +33,21 @@ MAX_DIGITS = 20  # of what the exchange sent; E.164 has 15
 class Reception:
     """Takes each new session; returns when the call's record is closed or the call belongs to another process."""
 
-    def __init__(self, parts: Callable[[], Parts], book: CallBook) -> None:
+    def __init__(self, parts: Callable[[str | None], Parts], book: CallBook) -> None:
+        """`parts` of a configuration's hash; of None those that new calls go by."""
         self._parts, self._book = parts, book
 
     def answer(self, session: CallSession) -> None:
-        """The handler of the server. `parts` are read once: a call ends on the configuration it began with."""
-        parts = self._parts()
+        """The handler of the server. A call ends on the configuration it began with."""
         known = self._book.resume(session.uuid) if _came_back(session.channel) else None
         if known is not None:
-            self._go_on(parts, session, known)
+            self._go_on(self._parts(known.state.config), session, known)
             return
+        parts = self._parts(None)
         facts, routes = self._facts(parts, session.channel, session.uuid)
         route = routes[0] if len(routes) == 1 else None
         call = self._book.open(facts, route.account if route is not None else None)
+        call.state.config = parts.config.kept.hash
         _note_arrival(call, facts)
         if route is None:
             _turn_away(session, call, routes)
@@ -58,9 +61,10 @@ class Reception:
 
     def refuse(self, session: CallSession) -> None:
         """A call above the process's limit, which the server has hung up: it has its record all the same."""
-        parts = self._parts()
+        parts = self._parts(None)
         facts, routes = self._facts(parts, session.channel, session.uuid)
         call = self._book.open(facts, routes[0].account if len(routes) == 1 else None)
+        call.state.config = parts.config.kept.hash
         _note_arrival(call, facts)
         most = parts.config.switch.max_calls
         text = f"Refused: {most} calls at once are the limit of this process; raise switch.max_calls if the machine bears more"
@@ -98,7 +102,11 @@ class Reception:
     def _go_on(self, parts: Parts, session: CallSession, call: Call) -> None:
         """The call was ours before: its socket or its process had died."""
         state = call.state
-        account = call.account
+        if differs(state, parts):
+            state.config = parts.config.kept.hash
+            text = "The configuration that the call began with is no longer to be had: it goes on with the present one"
+            call.note("C", "config.gone", text)
+        account = call.account = parts.config.accounts.get(state.facts.account or "")
         if state.facts.account is None:
             routes = parts.config.candidates(state.facts.dialled_raw, state.facts.trunk)
             _turn_away(session, call, routes if len(routes) > 1 else [])

@@ -211,7 +211,7 @@ class Stage(ABC):
         reception, parts = self.service._reception, self.service._parts
         answer = reception.answer
         now = local()
-        reception._parts = lambda: replace(parts, clock=lambda at=now.time: at) if now.time else parts
+        reception._parts = lambda name: replace(parts, clock=lambda at=now.time: at) if now.time else parts
 
         def answered(session: CallSession) -> None:
             cast = self._by_did.get(f"+91{session.channel.variable('exo_did')}")
