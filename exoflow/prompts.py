@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import wave
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import mul
 from pathlib import Path
@@ -81,8 +81,9 @@ class PromptBook:
         """Every prompt of every account, each file once, in the configuration's order."""
         found: dict[Path, Wanted] = {}
         for account_id, account in config.accounts.items():
+            languages = account.languages
             for flow_id, flow in account.flows.items():
-                for where, written in _prompts_in(flow, f"{account_id}: flows.{flow_id}"):
+                for where, written in _prompts_in(flow, f"{account_id}: flows.{flow_id}", languages):
                     for prompt in written.variants(account.language):
                         path = self.path(prompt)
                         found.setdefault(path, Wanted(where, prompt, path))
@@ -145,18 +146,18 @@ def _has_sound(path: Path) -> bool:
         return False
 
 
-def _prompts_in(model: BaseModel, where: str) -> Iterator[tuple[str, Prompt]]:
+def _prompts_in(model: BaseModel, where: str, languages: Sequence[str]) -> Iterator[tuple[str, Prompt]]:
     """All prompts within a part of the configuration, whatever applets there are: those with a prompt inside included."""
     if isinstance(model, Prompt):
         yield where, model
     if isinstance(model, Step):
-        yield from ((f"{where}.{model.applet}", block) for block in model.spoken())
+        yield from ((f"{where}.{model.applet}", block) for block in model.spoken(languages))
     for name in type(model).model_fields:
         value = getattr(model, name)
         children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else [("", value)]
         for key, child in children:
             if isinstance(child, BaseModel):
-                yield from _prompts_in(child, ".".join(filter(None, (where, name, str(key)))))
+                yield from _prompts_in(child, ".".join(filter(None, (where, name, str(key)))), languages)
 
 
 # --- engines ------------------------------------------------------------------------------------

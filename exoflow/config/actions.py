@@ -6,14 +6,14 @@ Texts with `{name}` in them are filled by one door (flow/templates.py). Times ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictFloat, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from exoflow.config.findings import did_you_mean
-from exoflow.config.spoken import LANGUAGES, Kind
+from exoflow.config.spoken import LANGUAGES, Kind, all_words, spoken_language, table_of
 from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Block, Prompt, Secret, Step, Strict, Url
 
 MAX_VARIABLE_CHARS = 200  # of one value; a spoken or sent value is never longer
@@ -159,7 +159,7 @@ class NoteStep(Acting):
 
 
 def _known_language(name: str) -> str:
-    if name not in LANGUAGES:
+    if table_of(name) is None:
         raise PydanticCustomError(
             "language", "unknown language {given}{cure}", {"given": name, "cure": did_you_mean(name, LANGUAGES)}
         )
@@ -177,7 +177,9 @@ class SayValue(Strict):
     before: Prompt | None = Field(None, description="played before it, in one piece with it")
     after: Prompt | None = Field(None, description="played after it, in one piece with it")
     language: Annotated[str, AfterValidator(_known_language)] | None = Field(
-        None, description="language of the value; the caller's unless set, if exoflow has its words, else English"
+        None,
+        description="language of the value; unless set the caller's, or the account's if exoflow has no words in the caller's. "
+        f"There are words in {', '.join(LANGUAGES)}",
     )
 
     @model_validator(mode="after")
@@ -194,9 +196,13 @@ class SayValueStep(Step):
     next: str = Field(description="the step that follows")
     failed: str | None = Field(None, description="the step if the value cannot be said as that; `next` unless set")
 
-    def spoken(self) -> list[Prompt]:
-        languages = LANGUAGES if self.say_value.language is None else [self.say_value.language]
-        return [block for name in languages for block in blocks(LANGUAGES[name].blocks(self.say_value.kind), name)]
+    def spoken(self, languages: Sequence[str]) -> list[Prompt]:
+        heard = dict.fromkeys(self.language_for(language, languages[0]) for language in languages)
+        return [block for name in heard for block in blocks(all_words(self.say_value.kind, name), name)]
+
+    def language_for(self, caller: str, account: str) -> str:
+        """The language in which a caller hears the value."""
+        return self.say_value.language or spoken_language(caller, account)
 
 
 def blocks(words: Iterable[str], language: str) -> list[Prompt]:

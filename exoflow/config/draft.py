@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,10 +53,10 @@ class Draft:
     accounts: list[AccountDraft] = field(default_factory=list)
 
 
-def prompts_of(step: Step) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:
+def prompts_of(step: Step, languages: Sequence[str]) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:
     """Every prompt of a step, with its path in the step: greeting, menu and its further prompts, hold, ringback, and the
-    blocks it says values with."""
-    for block in step.spoken():
+    blocks it says values with in each of the account's languages."""
+    for block in step.spoken(languages):
         yield (step.applet,), block
     settings = getattr(step, step.applet)
     if isinstance(settings, list):

@@ -116,6 +116,7 @@ RULES = {
         ("E605", "text without the account's language", "It is what callers hear who chose none, or one that is missing."),
         ("W606", "text missing in a language", "A caller who chose that language hears the account's instead."),
         ("W607", "language without a voice", "The voice of another language would read it."),
+        ("W608", "value without words in a language", "A caller who chose that language hears the value in another one."),
         ("E701", "secret file", "The file of a password or secret cannot be read or is empty."),
         ("E702", "environment variable not set", "`${NAME}` takes a secret from the environment."),
         ("E703", "malformed secret", "Standard Webhooks: `whsec_` and base64 of 24 to 64 bytes."),

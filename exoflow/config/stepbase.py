@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -185,6 +185,7 @@ class Step(Strict):
         """The branches that are set: their key path in the step ("next", "keys.1") to the step they lead to."""
         return {name: getattr(self, name) for name in self.BRANCHES if getattr(self, name) is not None}
 
-    def spoken(self) -> list[Prompt]:
-        """Blocks of sound the step needs beside the prompts written in it."""
+    def spoken(self, languages: Sequence[str]) -> list[Prompt]:
+        """Blocks of sound the step needs beside the prompts written in it, for callers of these languages; the first is the
+        account's."""
         return []

@@ -22,6 +22,9 @@ def telling(kind: str, variable: str = "it", **more: Any) -> dict[str, Any]:
     return {"say_value": {"variable": variable, "as": kind, **more}, "next": "bye"}
 
 
+VOICES = {"prompts": {"engine": "text", "voices": {name: f"voice of {name}" for name in ("hi", "hi-IN", "kn", "mr")}}}
+
+
 def crm_says(h: Hall, **what: Any) -> None:
     h.crm.script("/passthru", Reply(200, json.dumps(what).encode(), "application/json"))
 
@@ -38,7 +41,7 @@ def test_an_amount_of_the_crm_is_said_from_blocks_in_one_sound(hall: Start) -> N
     words = ["one", "lakh", "twenty three", "thousand", "four", "hundred", "fifty six", "rupees", "and", "fifty", "paise"]
     assert phone.texts == ["You owe", *words, "Thank you."]
     assert entry(state, "set.done").evidence == {"values": {"it": "123456.5"}}
-    assert entry(state, "say_value.said").evidence == {"value": "123456.5", "kind": "amount"}
+    assert entry(state, "say_value.said").evidence == {"value": "123456.5", "kind": "amount", "language": "en"}
     files = prompt_files(h)
     assert h.executed("playback") == ["file_string://" + "!".join(str(files[t]) for t in ("You owe", *words, "Thank you."))]
     assert h.switch.violations == []
@@ -57,6 +60,47 @@ def test_each_kind_as_a_constant(hall: Start, kind: str, value: Any, words: list
     h = hall({"tell": {"say_value": {"value": value, "as": kind}, "next": "bye"}, "bye": BYE})
     phone, _ = h.run()
     assert phone.texts == words
+
+
+def choosing(language: str, tell: dict[str, Any]) -> dict[str, Any]:
+    """A flow that chooses a language and says a value."""
+    return {"choose": {"language": {"to": language}, "next": "tell"}, "tell": tell | {"next": "bye"}, "bye": BYE}
+
+
+IN_HINDI = ["एक", "हज़ार", "दो", "सौ", "पचास", "रुपये", "और", "पचास", "पैसे"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "account", "named", "words", "language"),
+    [
+        ("hi", "en", None, IN_HINDI, "hi"),
+        ("hi-IN", "en", None, IN_HINDI, "hi-IN"),
+        ("kn", "en", None, ["ಒಂದು", "ಸಾವಿರದ", "ಇನ್ನೂರ", "ಐವತ್ತು", "ರೂಪಾಯಿ", "ಐವತ್ತು", "ಪೈಸೆ"], "kn"),
+        ("fr", "hi", None, IN_HINDI, "hi"),  # no words in French
+        ("fr", "de", None, ["one", "thousand", "two", "hundred", "fifty", "rupees", "and", "fifty", "paise"], "en"),
+        ("hi", "en", "mr", ["एक", "हजार", "दोनशे", "पन्नास", "रुपये", "आणि", "पन्नास", "पैसे"], "mr"),
+    ],
+)
+def test_a_value_is_said_in_the_callers_language(
+    hall: Start, chosen: str, account: str, named: str | None, words: list[str], language: str
+) -> None:
+    tell = {"say_value": {"value": "1250.50", "as": "amount"} | ({"language": named} if named else {})}
+    steps = choosing(chosen, tell)
+    h = hall(steps, account={"language": account}, main=VOICES, speed=None)
+    phone, state = h.run()
+    assert phone.texts == words
+    assert entry(state, "say_value.said").evidence["language"] == language
+    assert "prompt.missing" not in codes(state)
+
+
+def test_a_value_before_a_menu_is_in_the_callers_language(hall: Start) -> None:
+    question = {"menu": {"say": {"en": "Press 1.", "hi": "1 दबाएँ।"}, "timeout": 2, "attempts": 1}, "keys": {"1": "bye"}}
+    steps = choosing("hi", {"say_value": {"value": 21, "as": "number"}})
+    steps["tell"]["next"] = "ask"
+    h = hall(steps | {"ask": question | {"otherwise": "bye"}}, main=VOICES, speed=None)
+    phone, state = h.run()
+    assert phone.texts[:2] == ["इक्कीस", "1 दबाएँ।"]
+    assert entry(state, "say_value.joined").evidence["language"] == "hi"
 
 
 def test_gathered_digits_are_said_as_they_were_pressed(hall: Start) -> None:
@@ -113,7 +157,7 @@ def test_a_value_before_a_menu_is_typed_over(hall: Start) -> None:
     state = h.ended(phone)
     assert phone.texts == ["Ticket", "one", "thousand"]
     assert state.digits == "2"
-    assert entry(state, "say_value.joined").evidence == {"value": 1234, "kind": "number"}
+    assert entry(state, "say_value.joined").evidence == {"value": 1234, "kind": "number", "language": "en"}
     assert h.executed("playback") == []
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from exoflow.config.load import Loaded, load
 from exoflow.config.model import Prompts
 from exoflow.config.promptpath import prompt_path
+from exoflow.config.stepbase import Block
 from exoflow.config.steps import Prompt
 from exoflow.prompts import PromptBook
 
@@ -109,6 +110,23 @@ def test_the_engine_speaks_each_text_with_its_languages_voice(tmp_path: Path) ->
         "नमस्ते।": 100 * len("hi-female" + "नमस्ते।"),
         "{wav}": 100 * len("hi-female" + "{wav}"),
     }
+
+
+def test_values_are_rendered_in_every_language_that_callers_can_choose(tmp_path: Path) -> None:
+    steps = {
+        "hindi": {"language": {"to": "hi"}, "next": "tell"},
+        "tell": {"say_value": {"value": 1, "as": "digits"}, "next": "bye"},
+        "bye": {"hangup": {}},
+    }
+    config = configured(tmp_path, "text", {"say": "x"}, flows={"main": {"start": "hindi", "steps": steps}}).config
+    assert config is not None
+    wanted = PromptBook(config.prompts).wanted(config)
+    said = {(one.prompt.language, one.prompt.say) for one in wanted}
+    assert len(wanted) == len(said) == 24
+    assert {("en", "seven"), ("hi", "सात"), ("hi", "हैश")} <= said
+    assert next(one.path for one in wanted if one.prompt.say == "सात") == prompt_path(
+        config.prompts, Block(say="सात", language="hi")
+    )
 
 
 def test_the_accounts_language_is_that_of_plain_texts(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+import unicodedata
 from contextlib import suppress
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from exoflow.config.actions import SayValueStep
 from exoflow.config.model import Prompts
-from exoflow.config.spoken import KINDS, LANGUAGES, Unsayable, spoken_language
+from exoflow.config.spoken import KINDS, LANGUAGES, Unsayable, all_words, spoken_language, table_of, words
 from exoflow.config.stepbase import Block, Prompt
 from exoflow.prompts import PromptBook, Wanted
 
@@ -124,8 +126,93 @@ def test_any_text_is_said_or_refused(kind, text):
         assert ENGLISH.words(kind, text)
 
 
-def test_a_language_without_a_table_is_said_in_english():
-    assert [spoken_language(name) for name in ("en", "en-IN", "ta", "")] == ["en"] * 4
+SPOKEN = Path(__file__).parent.parent / "spoken"
+OTHERS = sorted(set(LANGUAGES) - {"en"})
+SCRIPTS = {
+    "bn": "BENGALI",
+    "en": "LATIN",
+    "hi": "DEVANAGARI",
+    "kn": "KANNADA",
+    "mr": "DEVANAGARI",
+    "ta": "TAMIL",
+    "te": "TELUGU",
+}
+
+
+def expected() -> list[tuple[str, str, str, str]]:
+    """Language, kind, value and words of every line in tests/spoken; `numbers 20-29` are ten numbers between commas."""
+    found = []
+    for language in OTHERS:
+        for line in (SPOKEN / f"{language}.txt").read_text(encoding="utf-8").splitlines():
+            if not line or line.startswith("#"):
+                continue
+            what, said = line.split(" = ")
+            kind, value = what.split(" ", 1)
+            if kind == "numbers":
+                first = int(value.partition("-")[0])
+                found += [(language, "number", str(n), one) for n, one in enumerate(said.split(", "), first)]
+            else:
+                found.append((language, kind, value, said))
+    return found
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_language_says_what_its_file_expects(language):
+    lines = [line for line in expected() if line[0] == language]
+    assert {int(value) for _, kind, value, _ in lines if kind == "number"} >= set(range(100))
+    assert {kind for _, kind, _, _ in lines} == set(KINDS)
+    wrong = [(kind, value, got) for _, kind, value, said in lines if (got := " ".join(words(kind, value, language))) != said]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_two_values_sound_alike(language):
+    numbers = [
+        *range(2200),
+        *range(2200, 10**7, 9973),
+        *(n * 10**5 for n in range(1, 1200)),
+        *(n * 10**7 for n in range(1, 300)),
+    ]
+    days = [date(1890, 1, 1) + timedelta(n) for n in range(365 * 140)]
+    times = [f"{hour:02}{minute:02}" for hour in range(24) for minute in range(60)]
+    amounts = [f"{rupees}.{paise:02}" for rupees in (0, 1, 2, 21, 100, 1000, 100000) for paise in range(100)]
+    for kind, values in (("number", numbers), ("date", days), ("time", times), ("amount", amounts)):
+        distinct = {str(value) for value in values}
+        assert len({" ".join(words(kind, value, language)) for value in distinct}) == len(distinct)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_words_are_in_the_languages_own_script(language):
+    """So that its voice can speak them; one composition of each letter, so that equal words are one file."""
+    for kind in KINDS:
+        for block in all_words(kind, language):
+            letters = block.replace(" ", "").replace("'", "")
+            assert letters
+            assert {unicodedata.name(letter).split()[0] for letter in letters} == {SCRIPTS[language]}, block
+            assert unicodedata.normalize("NFC", block) == block
+            assert block == " ".join(block.split())
+
+
+@pytest.mark.parametrize(
+    ("caller", "account", "said"),
+    [
+        ("hi", "en", "hi"),
+        ("hi-IN", "en", "hi-IN"),  # its own voice reads the words of hi
+        ("fr", "kn", "kn"),
+        ("fr", "de", "en"),
+        ("en-IN", "hi", "en-IN"),
+        ("", "hi", "hi"),
+    ],
+)
+def test_the_language_of_a_value_is_the_callers_then_the_accounts_then_english(caller, account, said):
+    assert spoken_language(caller, account) == said
+    assert words("number", 7, said) == ["सात" if "hi" in said else "ಏಳು" if said == "kn" else "seven"]
+
+
+def test_a_language_without_words():
+    assert table_of("fr-CA") is None
+    with pytest.raises(KeyError):
+        words("number", 1, "fr")
 
 
 def test_blocks_are_rendered_without_the_silence_around_them(tmp_path: Path) -> None:
@@ -150,6 +237,14 @@ def test_blocks_are_rendered_without_the_silence_around_them(tmp_path: Path) -> 
 
 def test_every_block_of_a_step_is_wanted_once() -> None:
     step = SayValueStep.model_validate({"say_value": {"value": 1, "as": "amount"}, "next": "bye"})
-    texts = [block.say for block in step.spoken()]
+    texts = [block.say for block in step.spoken(["en"])]
     assert len(texts) == len(set(texts)) == 110
     assert {"lakh", "crore", "rupees", "paisa", "ninety nine"} <= set(texts)
+
+
+def test_blocks_are_those_of_the_languages_that_callers_hear() -> None:
+    step = SayValueStep.model_validate({"say_value": {"value": 1, "as": "digits"}, "next": "bye"})
+    blocks = step.spoken(["hi", "fr", "en-IN", "kn"])  # the account's is Hindi, and so French callers hear Hindi
+    assert [block.language for block in blocks] == ["hi"] * 12 + ["en-IN"] * 12 + ["kn"] * 12
+    fixed = SayValueStep.model_validate({"say_value": {"value": 1, "as": "digits", "language": "ta"}, "next": "bye"})
+    assert {block.language for block in fixed.spoken(["hi", "kn"])} == {"ta"}

@@ -1,29 +1,32 @@
-"""Callers who chose a language hear it: texts without theirs, and voices that would read it wrongly."""
+"""Callers who chose a language hear it: texts without theirs, values without words, and voices that would read it wrongly."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from exoflow.config.actions import SayValueStep
 from exoflow.config.draft import AccountDraft, Draft, prompts_of
 from exoflow.config.findings import Finding
 from exoflow.config.model import Account
-from exoflow.config.steps import LanguageStep, TransferStep
+from exoflow.config.spoken import LANGUAGES, table_of
+from exoflow.config.steps import LanguageStep, Step, TransferStep
 
 Place = tuple[str, str]  # flow as it is run, and step
 
 
 def check(draft: Draft) -> Iterator[Finding]:
     for account in draft.accounts:
-        yield from dict.fromkeys(_texts(account))  # a step may be run with several values
+        heard = _languages_heard(account.as_run())
+        yield from dict.fromkeys(_texts(account, heard))  # a step may be run with several values
+        yield from dict.fromkeys(_values(account, heard))
         yield from _voices(account, draft)
 
 
-def _texts(a: AccountDraft) -> Iterator[Finding]:
+def _texts(a: AccountDraft, heard: Mapping[Place, list[str]]) -> Iterator[Finding]:
     account = a.as_run()
-    heard = _languages_heard(account)
     for flow_name, flow in account.flows.items():
         for name, step in flow.steps.items():
-            for inner, prompt in prompts_of(step):
+            for inner, prompt in prompts_of(step, account.languages):
                 where = ("flows", flow_name.partition("(")[0], "steps", name, *inner)
                 written = prompt.languages
                 if written and account.language not in written:
@@ -40,10 +43,27 @@ def _texts(a: AccountDraft) -> Iterator[Finding]:
                     yield a.document.at("W606", message, *where, key=True)
 
 
+def _values(a: AccountDraft, heard: Mapping[Place, list[str]]) -> Iterator[Finding]:
+    account = a.as_run()
+    for flow_name, flow in account.flows.items():
+        for name, step in flow.steps.items():
+            if not isinstance(step, SayValueStep) or step.say_value.language is not None:
+                continue
+            missing = [one for one in heard.get((flow_name, name), ()) if table_of(one) is None]
+            if missing:
+                said = step.language_for(account.language, account.language)
+                message = (
+                    f"exoflow has no words of values in {', '.join(missing)}: callers who hear that get the value in {said}; "
+                    f"there are words in {', '.join(LANGUAGES)}"
+                )
+                yield a.document.at("W608", message, "flows", flow_name.partition("(")[0], "steps", name, "say_value", key=True)
+
+
 def _languages_heard(account: Account) -> dict[Place, list[str]]:
-    """The languages that a caller may have chosen when he comes to a step."""
+    """The languages that a caller may hear when he comes to a step: the account's, or what he has chosen."""
     heard: dict[Place, list[str]] = {}
-    todo: list[tuple[Place, str]] = []
+    entries = [number.entry for number in account.numbers if number.entry in account.flows]
+    todo = [((entry, account.flows[entry].start), account.language) for entry in entries]
     for flow_name, flow in account.flows.items():
         todo += [((flow_name, s.next), s.language.to) for s in flow.steps.values() if isinstance(s, LanguageStep)]
     while todo:
@@ -65,6 +85,14 @@ def _voices(a: AccountDraft, draft: Draft) -> Iterator[Finding]:
     if prompts is None or prompts.engine in (None, "text"):
         return
     for flow, name, step in a.steps():
-        if isinstance(step, LanguageStep) and (chosen := step.language.to) not in (*prompts.voices, a.account.language):
+        chosen, where = _chosen(step)
+        if chosen is not None and chosen not in (*prompts.voices, a.account.language):
             message = f"no voice for `{chosen}`, `{prompts.voice}` would read it; write `prompts: {{voices: {{{chosen}: …}}}}`"
-            yield a.document.at("W607", message, "flows", flow, "steps", name, "language", "to")
+            yield a.document.at("W607", message, "flows", flow, "steps", name, *where)
+
+
+def _chosen(step: Step) -> tuple[str | None, tuple[str, str]]:
+    """The language that a step itself names, and where."""
+    if isinstance(step, LanguageStep):
+        return step.language.to, ("language", "to")
+    return (step.say_value.language if isinstance(step, SayValueStep) else None), ("say_value", "language")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from exoflow.config.draft import Draft, prompts_of
 from exoflow.config.findings import Finding
@@ -21,8 +21,9 @@ def check(draft: Draft) -> Iterator[Finding]:
         yield from _engine(prompts, draft)
     missing: set[str] = set()
     for account in draft.accounts:
+        languages = account.account.languages
         for flow, name, step in account.steps_as_run():
-            for inner, prompt in _single(step, account.account.language):
+            for inner, prompt in _single(step, languages):
                 where = ("flows", flow, "steps", name, *inner)
                 if isinstance(prompt.play, str):
                     if not os.path.isfile(prompt.play):
@@ -42,11 +43,11 @@ def check(draft: Draft) -> Iterator[Finding]:
         yield draft.main_document.at("W603", message, "prompts", key=True)
 
 
-def _single(step: Step, default: str) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:
+def _single(step: Step, languages: Sequence[str]) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:
     """The step's prompts, each in each of its languages."""
-    for inner, prompt in prompts_of(step):
+    for inner, prompt in prompts_of(step, languages):
         source = "say" if prompt.play is None else "play"
-        for one in prompt.variants(default):
+        for one in prompt.variants(languages[0]):
             yield (*inner, source, *([one.language] if prompt.languages and one.language else [])), one
 
 

@@ -1,6 +1,6 @@
 """English as it is spoken in India: lakh and crore, the day before the month."""
 
-from exoflow.config.spoken.table import Table
+from exoflow.config.spoken.table import Counted, Forms, Table
 
 _BELOW_TWENTY = {
     "zero": "",
@@ -30,18 +30,15 @@ _ORDINALS = tuple(_BELOW_TWENTY.values())[1:]
 
 ENGLISH = Table(
     below_100=(*_CARDINALS, *(f"{ten} {one}".removesuffix(" zero") for ten in _TENS for one in _CARDINALS[:10])),
-    hundred="hundred",
-    thousand="thousand",
-    lakh="lakh",
-    crore="crore",
+    hundred=Counted(Forms("{}|hundred")),
+    thousand=Counted(Forms("{}|thousand")),
+    lakh=Counted(Forms("{}|lakh")),
+    crore=Counted(Forms("{}|crore")),
     minus="minus",
     star="star",
     hash="hash",
-    rupee="rupee",
-    rupees="rupees",
-    paisa="paisa",
-    paise="paise",
-    joint="and",
+    rupee=Counted(Forms("{}|rupees", "{}|rupees|and"), {1: Forms("{}|rupee", "{}|rupee|and")}),
+    paisa=Counted(Forms("{}|paise"), {1: Forms("{}|paisa")}),
     days=(
         *_ORDINALS,
         "twentieth",
@@ -53,9 +50,9 @@ ENGLISH = Table(
         *("January", "February", "March", "April", "May", "June"),
         *("July", "August", "September", "October", "November", "December"),
     ),
-    year_by_hundreds=range(1100, 2000),
-    am="A M",
-    pm="P M",
-    oclock="o'clock",
-    oh="oh",
+    century=Counted(Forms("{}|hundred", "{}")),  # nineteen | ninety eight
+    day_parts={0: "A M", 12: "P M"},
+    time_order=("hour", "minute", "part"),
+    hour=Counted(Forms("{}|o'clock", "{}")),
+    minute=Counted(Forms("{}"), {n: Forms("oh|{}") for n in range(1, 10)}),
 )

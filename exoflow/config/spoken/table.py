@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, time
+from itertools import chain
 from typing import Literal, get_args
 
 Kind = Literal["number", "digits", "amount", "date", "time"]
@@ -19,6 +21,10 @@ _DIGITS = re.compile(rf"[0-9*#]{{1,{MAX_DIGITS}}}\Z")
 _ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ].*)?\Z", re.S)
 _KEYED_DATE = re.compile(r"([0-9]{2})([0-9]{2})([0-9]{4})\Z")
 _TIME = re.compile(r"(?:[0-9-]{10}[T ])?([0-9]{2}):?([0-9]{2})(?::[0-9]{2}(?:\.[0-9]*)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?\Z")
+_BY_HUNDREDS = range(1100, 2000)  # years that languages say as nineteen hundred ninety eight, if they do at all
+
+Behind = Literal["nothing", "number", "noun"]  # what follows a number: its end, more of it, or what it counts
+COUNT = "{}"
 
 
 class Unsayable(ValueError):
@@ -26,29 +32,58 @@ class Unsayable(ValueError):
 
 
 @dataclass(frozen=True)
+class Forms:
+    """How a word stands by what follows it. `|` parts blocks of sound, `{}` is the count before it."""
+
+    last: str
+    more: str | None = None  # before a further number; as at the end unless set
+    noun: str | None = None  # before what is counted; as at the end unless set
+
+    def behind(self, what: Behind) -> list[str]:
+        form = {"nothing": None, "number": self.more, "noun": self.noun}[what]
+        return (self.last if form is None else form).split("|")
+
+    def blocks(self) -> set[str]:
+        return {block for form in (self.last, self.more, self.noun) if form for block in form.split("|")} - {COUNT}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A word with its count: {} rupees, but one rupee."""
+
+    many: Forms
+    special: Mapping[int, Forms] = field(default_factory=dict)
+
+    def words(self, count: int, say: Callable[[int], list[str]], behind: Behind = "nothing") -> list[str]:
+        form = self.special.get(count, self.many).behind(behind)
+        return list(chain.from_iterable(say(count) if block == COUNT else [block] for block in form))
+
+    def blocks(self) -> set[str]:
+        return self.many.blocks().union(*(forms.blocks() for forms in self.special.values()))
+
+
+@dataclass(frozen=True)
 class Table:
     """One language's words, each a block of sound. Two forms that are equal are one block."""
 
     below_100: tuple[str, ...]  # 0 to 99
-    hundred: str
-    thousand: str
-    lakh: str
-    crore: str
+    hundred: Counted
+    thousand: Counted
+    lakh: Counted
+    crore: Counted
     minus: str
     star: str
     hash: str
-    rupee: str
-    rupees: str
-    paisa: str
-    paise: str
-    joint: str  # between rupees and paise
-    days: tuple[str, ...]  # 1st to 31st
+    rupee: Counted  # its form before a number is the one before paise
+    paisa: Counted
+    days: tuple[str, ...]  # 1st to 31st, as a date says them
     months: tuple[str, ...]
-    year_by_hundreds: range  # years said as nineteen | ninety eight; the others as numbers
-    am: str
-    pm: str
-    oclock: str  # four | o'clock | P M
-    oh: str  # four | oh | five
+    day_parts: Mapping[int, str]  # from which hour on it is called so; the last one goes on after midnight
+    hour: Counted  # its form before a number is the one before minutes
+    minute: Counted
+    counting: Mapping[int, str] = field(default_factory=dict)  # of below_100: those that are others before what is counted
+    time_order: tuple[str, ...] = ("part", "hour", "minute")
+    century: Counted | None = None  # years 1100 to 1999 by hundreds; as numbers without it
 
     def __post_init__(self) -> None:
         assert (len(self.below_100), len(self.days), len(self.months)) == (100, 31, 12)
@@ -70,19 +105,21 @@ class Table:
 
     def blocks(self, kind: Kind) -> list[str]:
         """Every block that a value of this kind may need."""
-        scales = [self.hundred, self.thousand, self.lakh, self.crore]
+        numbers = [*self.below_100, *self.counting.values(), *_blocks(self.hundred, self.thousand, self.lakh, self.crore)]
+        found: Iterable[str]
         match kind:
             case "number":
-                found = [*self.below_100, *scales, self.minus]
+                found = [*numbers, self.minus]
             case "digits":
                 found = [*self.below_100[:10], self.star, self.hash]
             case "amount":
-                rupees = [self.rupee, self.rupees, self.paisa, self.paise, self.joint]
-                found = [*self.below_100, *scales, self.minus, *rupees]
+                found = [*numbers, self.minus, *_blocks(self.rupee, self.paisa)]
             case "date":
-                found = [*self.days, *self.months, *self.below_100, self.hundred, self.thousand]
+                years = _blocks(self.hundred, self.thousand, *([self.century] if self.century else []))
+                found = [*self.days, *self.months, *self.below_100, *self.counting.values(), *years]
             case "time":
-                found = [*self.below_100[:60], self.oclock, self.oh, self.am, self.pm]
+                found = [*self.below_100[:60], *(word for n, word in self.counting.items() if n < 60)]
+                found += [*_blocks(self.hour, self.minute), *self.day_parts.values()]
         return list(dict.fromkeys(found))
 
     # --- one kind each ---
@@ -93,14 +130,20 @@ class Table:
         number = int(text)
         return ([self.minus] if number < 0 else []) + self._cardinal(abs(number))
 
-    def _cardinal(self, number: int) -> list[str]:
+    def _cardinal(self, number: int, behind: Behind = "nothing") -> list[str]:
         """12,34,567 is twelve lakh thirty four thousand five hundred sixty seven."""
         said: list[str] = []
-        for size, word in ((10**7, self.crore), (10**5, self.lakh), (1000, self.thousand), (100, self.hundred)):
+        for size, unit in ((10**7, self.crore), (10**5, self.lakh), (1000, self.thousand), (100, self.hundred)):
             count, number = divmod(number, size)
             if count:
-                said += [*self._cardinal(count), word]
-        return said + ([self.below_100[number]] if number or not said else [])
+                said += unit.words(count, self._count, "number" if number else behind)
+        if number or not said:
+            word = self.below_100[number]
+            said.append(self.counting.get(number, word) if behind == "noun" else word)
+        return said
+
+    def _count(self, number: int) -> list[str]:
+        return self._cardinal(number, "noun")
 
     def _digits(self, text: str) -> list[str]:
         if _DIGITS.match(text) is None:
@@ -114,11 +157,9 @@ class Table:
         rupees, paise = int(found[2]), int((found[3] or "").ljust(2, "0"))
         said = [self.minus] if found[1] == "-" and (rupees or paise) else []
         if rupees or not paise:
-            said += [*self._cardinal(rupees), self.rupee if rupees == 1 else self.rupees]
-            if paise:
-                said.append(self.joint)
+            said += self.rupee.words(rupees, self._count, "number" if paise else "nothing")
         if paise:
-            said += [self.below_100[paise], self.paisa if paise == 1 else self.paise]
+            said += self.paisa.words(paise, self._count)
         return said
 
     def _date(self, text: str) -> list[str]:
@@ -135,10 +176,11 @@ class Table:
         return [self.days[day - 1], self.months[month - 1], *self._year(year)]
 
     def _year(self, year: int) -> list[str]:
-        if year in self.year_by_hundreds:
-            rest = [self.below_100[year % 100]] if year % 100 else [self.hundred]
-            return [self.below_100[year // 100], *rest]
-        return self._cardinal(year)
+        if self.century is None or year not in _BY_HUNDREDS:
+            return self._cardinal(year)
+        hundreds, rest = divmod(year, 100)
+        said = self.century.words(hundreds, self._count, "number" if rest else "nothing")
+        return said + ([self.below_100[rest]] if rest else [])
 
     def _time(self, text: str) -> list[str]:
         found = _TIME.match(text)
@@ -148,8 +190,15 @@ class Table:
             at = time(int(found[1]), int(found[2]))
         except ValueError as problem:
             raise Unsayable(f"{text[:40]!r} is no time: {problem}") from None
-        hour = self.below_100[at.hour % 12 or 12]
-        minute = [self.oclock] if at.minute == 0 else [self.below_100[at.minute]]
-        if 0 < at.minute < 10:
-            minute = [self.oh, *minute]
-        return [hour, *minute, self.am if at.hour < 12 else self.pm]
+        begun = [word for hour, word in self.day_parts.items() if hour <= at.hour]
+        parts = {
+            "part": [begun[-1] if begun else [*self.day_parts.values()][-1]],
+            "hour": self.hour.words(at.hour % 12 or 12, self._count, "number" if at.minute else "nothing"),
+            "minute": self.minute.words(at.minute, self._count) if at.minute else [],
+        }
+        return [block for name in self.time_order for block in parts[name]]
+
+
+def _blocks(*words: Counted) -> list[str]:
+    """In a fixed order, so that prompts are rendered and reported in one."""
+    return sorted(set[str]().union(*(word.blocks() for word in words)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exoflow.config.actions import SayValueStep, blocks
-from exoflow.config.spoken import LANGUAGES, Unsayable, spoken_language
+from exoflow.config.spoken import Unsayable, words
 from exoflow.flow.applets.greeting import leads_to_choice
 from exoflow.flow.here import Here
 
@@ -16,28 +16,31 @@ class SayValue:
     Numbers and amounts are grouped as in India: crore, lakh, thousand. A time is said as it is written, offsets are not
     converted.
 
+    A caller hears the value in the language that a `language` step chose. Where exoflow has no words in that, it is the
+    account's language, and English if it has none in that either.
+
     Branches: `next`; `failed` if there is no such value to say (`next` unless set).
     Caller gone: `next`. Store gone: works as ever. CRM gone: works as ever. A block whose file has gone is a short tone.
-    Journey: say_value.said, or say_value.joined (said by the menu or gather behind it; evidence value, kind); say_value.unfit
-    (nothing was said, and why); prompt.missing.
+    Journey: say_value.said, or say_value.joined (said by the menu or gather behind it; evidence value, kind, language);
+    say_value.unfit (nothing was said, and why); prompt.missing.
     """
 
     needs_caller = True
 
     def run(self, here: Here, step: SayValueStep) -> str:
         settings = step.say_value
-        language = settings.language or spoken_language(here.language)
+        language = step.language_for(here.language, here.account.language)
         value = settings.value if settings.variable is None else here.variables.get(settings.variable)
         try:
             if value is None:
                 raise Unsayable(f"`{settings.variable}` has no value")
-            words = LANGUAGES[language].words(settings.kind, value)
+            said = words(settings.kind, value, language)
         except Unsayable as problem:
             here.note("C", "say_value.unfit", f"Nothing said: {problem}", kind=settings.kind)
             return "failed" if step.failed is not None else "next"
         before, after = settings.before, settings.after
-        prompts = [*([before] if before else []), *blocks(words, language), *([after] if after else [])]
-        evidence: dict[str, Any] = {"value": value, "kind": settings.kind}
+        prompts = [*([before] if before else []), *blocks(said, language), *([after] if after else [])]
+        evidence: dict[str, Any] = {"value": value, "kind": settings.kind, "language": language}
         if leads_to_choice(here.flow, step.next):
             here.pending += prompts
             text = f"{value} is said as {settings.kind} together with the menu, so that the caller may type over it"
@@ -45,7 +48,7 @@ class SayValue:
             return "next"
         here.answer()
         here.play(*prompts)
-        here.note("C", "say_value.said", f"Said {value} as {settings.kind}", **evidence)
+        here.note("C", "say_value.said", f"Said {value} as {settings.kind} in {language}", **evidence)
         return "next"
 
     def gone(self, here: Here, step: SayValueStep) -> str:
