@@ -97,6 +97,9 @@ def test_a_withheld_number_is_told_by_the_hidden_flags(fs: Box, exchange: Exchan
     hidden, shown = (brought.data for brought in server.calls)
     assert (hidden["Caller-Privacy-Hide-Number"], hidden["Caller-Privacy-Hide-Name"]) == ("true", "true")
     assert (shown["Caller-Privacy-Hide-Number"], shown["Caller-Privacy-Hide-Name"]) == ("false", "false")
+    # CDRs have no other sign of it
+    told = [fs.cdr(data["Unique-ID"])["variables"].get("exo_withheld") for data in (hidden, shown)]
+    assert told == ["true", None]
 
 
 @pytest.mark.parametrize(
