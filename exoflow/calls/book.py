@@ -23,7 +23,7 @@ from exoflow.calls import held, lookup, rows
 from exoflow.calls.model import CallFacts, CallOutcome, CallState, Entry, Leg, Recording, Stage
 from exoflow.calls.payload import delivery_body, delivery_type
 from exoflow.config.model import Account
-from exoflow.errors import StoreError
+from exoflow.errors import DeadlineExceeded, StoreError
 from exoflow.store import tables as t
 from exoflow.store.changes import Change
 from exoflow.store.sqlite import Store
@@ -32,6 +32,7 @@ from exoflow.store.waiting import Mirror
 log = logging.getLogger(__name__)
 
 LEG_COMMIT_SECONDS = 0.5  # a caller waits in silence for no longer than this before the agent is dialled
+RESUME_READ_SECONDS = 1.0  # a caller who came back hears nothing until his record is found
 CLOSE_COMMIT_SECONDS = 5.0  # the call's greenlet goes after it; a slower store is written to in the background
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # a record that the tables refuse; an ailing store is the store's own business
 BARE_AFTER = 3  # refusals after which the record is tried without its journey
@@ -66,6 +67,7 @@ class CallBook:
         self.accounts = accounts
         self.listeners: list[Listener] = []
         self.wake: Callable[[], None] = lambda: None
+        self.on_closed: Callable[[Call], None] = lambda call: None  # told of each call that is closed on disk
         self.live: dict[str, Call] = {}  # by call id: not yet closed in the store
         self._by_channel: dict[str, Call] = {}  # of the live ones
         self._closed_lately: deque[str] = deque(maxlen=CLOSED_LATELY)
@@ -84,8 +86,14 @@ class CallBook:
         if running is not None and not running.closed:
             return running
         of_channel = (t.calls.c.channel == channel, t.calls.c.closed_at.is_(None))
-        found = self.store.read(lambda c: rows.load(c, *of_channel, limit=1, newest_first=True))
-        return self.adopt(found[0]) if found else None
+        try:
+            found = self.store.read(
+                lambda c: rows.load(c, *of_channel, limit=1, newest_first=True), deadline=RESUME_READ_SECONDS
+            )
+            return self.adopt(found[0]) if found else None
+        except (StoreError, DeadlineExceeded) as error:
+            log.error("a call came back on %s and its record cannot be read: it begins anew: %s", channel, error)
+            return None
 
     def adopt(self, state: CallState) -> Call:
         """Goes on with a call out of the store (of `unfinished()`)."""
@@ -93,7 +101,7 @@ class CallBook:
         if known is not None:
             return known
         account = self.accounts(state.facts.account) if state.facts.account else None
-        sent = self.store.read(lambda c: _deliveries_of(c, state.facts.id))
+        sent = self.store.read(lambda c: _deliveries_of(c, state.facts.id), deadline=RESUME_READ_SECONDS)
         # somebody else may have adopted it during the read
         return self.live.get(state.facts.id) or self._enter(Call(self, state, account, deliveries=sent))
 
@@ -128,6 +136,10 @@ class CallBook:
         )
         return call.close("lost", code, at=at)
 
+    def of_channel(self, channel: str) -> Call | None:
+        """The call on a channel, if it is live here."""
+        return self._by_channel.get(channel)
+
     def get(self, call_id: str) -> CallState | None:
         """One call, live or closed."""
         if call_id in self.live:
@@ -145,6 +157,7 @@ class CallBook:
         self.live.pop(call.id, None)
         if self._by_channel.get(call.state.facts.channel) is call:
             del self._by_channel[call.state.facts.channel]
+        self.on_closed(call)
 
     def _write_whole(self) -> None:
         """The store's file may be another one, which knows nothing of the calls that are going on."""
@@ -188,6 +201,8 @@ class Call(Mirror):
         self.closed_at: datetime | None = None
         self._deliveries = deliveries
         self._next_entry = max((entry.seq for entry in state.journey), default=0) + 1
+        if state.journey and book.store.behind:  # an earlier process's lines may wait in the spill
+            self._next_entry += MAX_ENTRIES
         self._pending = _Pending()
         self._writing = _Pending()
         self._failures = 0
