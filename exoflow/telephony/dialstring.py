@@ -51,7 +51,7 @@ def leg_string(
     *,
     endpoint: Endpoint,
     e164: str,
-    leg_uuid: str,
+    leg_uuid: str | None,
     cli: str | None,
     ring_seconds: int,
     talk_seconds: int,
@@ -59,16 +59,17 @@ def leg_string(
 ) -> str:
     """The dial string of one attempt to reach one agent.
 
-    `leg_uuid` is ours and becomes the B leg's uuid. `cli` is the number the agent sees, digits only; None leaves it to
-    FreeSWITCH. The ring limit stands twice: `originate_timeout` bounds the whole attempt, `leg_timeout` the leg (read
-    in switch_ivr_originate.c:2577 and 3167). The talk limit is armed on the B leg when it answers, so that it also ends
-    the talk of a call whose app has died. `extra` are further variables of the leg.
+    `leg_uuid` is ours and becomes the B leg's uuid; None, for a text that serves many calls, leaves it to FreeSWITCH.
+    `cli` is the number the agent sees, digits only; None leaves it to FreeSWITCH. The ring limit stands twice:
+    `originate_timeout` bounds the whole attempt, `leg_timeout` the leg (read in switch_ivr_originate.c:2577 and 3167). The
+    talk limit is armed on the B leg when it answers, so that it also ends the talk of a call whose app has died. `extra`
+    are further variables of the leg.
     Raises UnsafeText for any value that is not strictly of its form.
     """
     ring = _seconds("ring time", ring_seconds, MAX_RING_SECONDS)
     talk = _seconds("talk time", talk_seconds, MAX_TALK_SECONDS)
-    variables = {
-        "origination_uuid": _checked(_UUID, "leg's uuid", leg_uuid),
+    variables = {} if leg_uuid is None else {"origination_uuid": _checked(_UUID, "leg's uuid", leg_uuid)}
+    variables |= {
         # without it an announcement counts as an answer (facts, pri-and-freetdm.md section 1, trap 5)
         "ignore_early_media": "true",
         "originate_timeout": str(ring),

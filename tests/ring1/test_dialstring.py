@@ -39,6 +39,10 @@ def test_no_caller_id():
     assert "caller_id" not in leg_string(**GOOD | {"cli": None})
 
 
+def test_a_leg_that_freeswitch_names():
+    assert leg_string(**GOOD | {"leg_uuid": None}) == leg_string(**GOOD).replace(f"origination_uuid={UUID},", "")
+
+
 def test_further_variables():
     assert "',exo_call=ab12,x=}" in leg_string(**GOOD, extra={"exo_call": "ab12", "x": ""})
 
