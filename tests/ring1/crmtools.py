@@ -10,13 +10,18 @@ from exoflow.crm.http import Answer, CrmClient, CrmFailure
 from exoflow.crm.resolver import Resolver
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
-PRECISION = 0.1  # seconds around the deadline
+EARLY, LATE = 0.05, 1.0  # seconds around a deadline; late by what a busy machine may stand still
 
 
 def here(*names: str) -> Resolver:
     """Knows these names, at 127.0.0.1."""
     known = {name: [(socket.AF_INET, "127.0.0.1")] for name in names}
     return Resolver(lambda host, port: [(family, (ip, port)) for family, ip in known[host]])
+
+
+def cut_at(took: float, deadline: float) -> bool:
+    """Did it end by its deadline, and not by anything else that ends it?"""
+    return deadline - EARLY < took < deadline + LATE
 
 
 def failure(client: CrmClient, url: str, *, deadline: float = 2.0, allow: tuple[str, ...] = LOOPBACK, **more) -> CrmFailure:

@@ -204,7 +204,7 @@ def event_socket(address: tuple[str, int], password: str = "exoflow") -> Wire:
 
 @contextmanager
 def running(
-    script: Callable[[Wire], None] | None = None, *, speed: float = 50.0, **options: Any
+    script: Callable[[Wire], None] | None = None, *, speed: float | None = None, **options: Any
 ) -> Iterator[tuple[EmbeddedSwitch, App]]:
     """A started switch and the app it connects to; both are stopped at the end."""
     app = App(script)

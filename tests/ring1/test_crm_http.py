@@ -10,7 +10,7 @@ import traceback
 
 import gevent
 import pytest
-from crmtools import LOOPBACK, PRECISION, asked, failure
+from crmtools import LOOPBACK, asked, cut_at, failure
 from gevent import socket
 from gevent.monkey import get_original
 from gevent.pool import Group
@@ -157,8 +157,8 @@ def test_a_slow_server_is_cut_at_the_deadline(client, script, told):
         got = failure(client, server.url, deadline=0.3)
         took = time.monotonic() - begun
     assert got.reason == "timeout"
-    assert abs(took - 0.3) < PRECISION
-    assert abs(got.ms - 300) < PRECISION * 1000
+    assert cut_at(took, 0.3)
+    assert cut_at(got.ms / 1000, 0.3)
     assert told in str(got)
 
 
@@ -174,7 +174,7 @@ def test_a_server_that_never_accepts_is_cut_at_the_deadline(client):
         begun = time.monotonic()
         got = failure(client, f"http://127.0.0.1:{address[1]}/", deadline=0.3)
         assert got.reason == "timeout"
-        assert abs(time.monotonic() - begun - 0.3) < PRECISION
+        assert cut_at(time.monotonic() - begun, 0.3)
         assert "connect" in got.detail
         for filler in fillers:
             filler.close()
@@ -187,7 +187,7 @@ def test_a_handshake_that_never_ends_is_cut_at_the_deadline(client):
         got = failure(client, f"https://127.0.0.1:{listener.getsockname()[1]}/", deadline=0.3)
     assert got.reason == "timeout"
     assert "TLS handshake" in got.detail
-    assert abs(time.monotonic() - begun - 0.3) < PRECISION
+    assert cut_at(time.monotonic() - begun, 0.3)
 
 
 def test_somebody_elses_timeout_passes_through(client):
@@ -225,17 +225,17 @@ def test_hanging_look_ups_hold_only_their_own_callers():
     client = CrmClient(resolver=Resolver(lookup))
     with RawServer(sends(answer(b"ok"))) as server:
         # more than gevent's resolver has threads
-        hanging = [gevent.spawn(failure, client, f"http://h{i}.example/", deadline=0.3) for i in range(15)]
-        gevent.sleep(0.05)
         begun = time.monotonic()
+        hanging = [gevent.spawn(failure, client, f"http://h{i}.example/", deadline=1.0) for i in range(15)]
+        gevent.sleep(0.05)
         got = client.get(f"http://crm.example:{server.port}/", deadline=2, allow_private=LOOPBACK)
         assert got.status == 200
-        assert time.monotonic() - begun < 0.2
+        assert not any(one.ready() for one in hanging)
         gevent.joinall(hanging, raise_error=True)
-        assert abs(time.monotonic() - begun - 0.25) < PRECISION
+        assert cut_at(time.monotonic() - begun, 1.0)
     for one in hanging:
         assert one.value.reason == "dns"
-        assert "was not looked up within 0.3 s" in one.value.detail
+        assert "was not looked up within 1 s" in one.value.detail
 
 
 def test_a_host_is_looked_up_once_for_all_who_wait_and_kept():

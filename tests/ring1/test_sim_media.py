@@ -46,7 +46,7 @@ def test_lengths_and_texts(tmp_path: Path) -> None:
 
 def test_playback_lasts_its_switch_time_and_is_heard(tmp_path: Path) -> None:
     prompt = wav(tmp_path / "p.wav", 20.0, "A long story.")
-    with running(speed=200) as (switch, app):
+    with running() as (switch, app):
         phone = switch.call(TO, FROM)
         wire = app.call()
         before = switch.clock.elapsed()
@@ -73,7 +73,7 @@ def test_a_missing_file_is_told_and_counted(tmp_path: Path) -> None:
 
 
 def test_keys_in_playback_are_eaten_except_the_star_that_ends_it() -> None:
-    with running(speed=20) as (switch, app):
+    with running() as (switch, app):
         phone = switch.call(TO, FROM)
         wire = app.call()
         token = wire.start("playback", "tone_stream://%(1000,0,400);loops=-1")
