@@ -218,6 +218,9 @@ class Mail(Strict):
         alias="from", pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS, description="address that mails come from"
     )
     security: Literal["none", "starttls", "tls"] = Field("none", description="`none` only for a server on this box")
+    ca_file: Located | None = Field(
+        None, description="PEM file of the authority that signed the server's certificate, beside those that the system knows"
+    )
     user: str | None = Field(None, min_length=1, description="if the server wants a login")
     password: Secret | None = Field(None, description="its password: the text itself, or `${NAME}` for an environment variable")
 

@@ -27,7 +27,8 @@ Reason = Literal["connect", "tls", "login", "refused", "timeout", "protocol"]
 
 _CURES: dict[Reason, str] = {
     "connect": "is the mail server running, and is `mail.smtp` in the main file right?",
-    "tls": "renew or correct the server's certificate, or set `mail.security` to what it offers",
+    "tls": "renew or correct the server's certificate, name its authority in `mail.ca_file`, or set `mail.security` to what it "
+    "offers",
     "login": "correct `mail.user` and `mail.password`",
     "refused": "see the mail server's log: it must take mails from `mail.from` for these receivers",
     "timeout": "look at the mail server, or give the step a longer `timeout`",
@@ -43,11 +44,16 @@ class MailFailure(ExoflowError):
         super().__init__(f"{detail} (after {ms} ms); {_CURES[reason]}")
 
 
+class _NoAuthority(Exception):
+    """The file of the server's authority cannot be used."""
+
+
 class Mailer:
     """One for the process."""
 
     def __init__(self) -> None:
         self._threads = ThreadPool(MAX_AT_ONCE)
+        self.in_flight = 0  # mails that wait for the server's answer: a rehearsal's clock must not overtake them
 
     def send(self, mail: Mail, to: Sequence[str], subject: str, text: str, *, call: str, deadline: float) -> int:
         """Gives one mail to the server; milliseconds that took. `deadline` in seconds is for everything. Raises MailFailure."""
@@ -55,6 +61,7 @@ class Mailer:
         message = _message(mail, to, subject, text, call)
         job = _Job(mail, message, list(to), deadline)
         timer = gevent.Timeout(deadline)
+        self.in_flight += 1
         try:
             with timer:
                 problem = self._threads.spawn(job.run).get()
@@ -63,6 +70,8 @@ class Mailer:
                 raise
             job.cut()
             problem = ("timeout", f"{mail.smtp} had not taken the mail within {deadline:g} s")
+        finally:
+            self.in_flight -= 1
         ms = round((time.monotonic() - begun) * 1000)
         if problem is not None:
             raise MailFailure(problem[0], ms, problem[1])
@@ -104,7 +113,7 @@ class _Job:
                 if self.given_up():
                     return None
                 if self._mail.security == "starttls":
-                    smtp.starttls(context=ssl.create_default_context())
+                    smtp.starttls(context=self._trusting())
                 if self._mail.user is not None and self._mail.password is not None:
                     smtp.login(self._mail.user, self._mail.password.get_secret_value())
                 refused = smtp.send_message(self._message, self._mail.sender, self._to)
@@ -116,8 +125,16 @@ class _Job:
             if not 200 <= error.smtp_code < 600:  # smtplib's -1: no number where SMTP has one
                 return "protocol", f"{self._mail.smtp} does not speak SMTP: {_said(error)}"
             return "refused", f"{self._mail.smtp} answered {_said(error)}"
+        except _NoAuthority as error:
+            return "tls", str(error)
+        except ssl.SSLCertVerificationError as error:
+            return "tls", f"the certificate of {self._mail.smtp} is not good: {error.verify_message}"
         except ssl.SSLError as error:
             return "tls", f"TLS with {self._mail.smtp} failed: {error.reason or error}"
+        except smtplib.SMTPNotSupportedError as error:
+            return "tls" if "STARTTLS" in str(error) else "login", f"{self._mail.smtp}: {error}"
+        except smtplib.SMTPServerDisconnected:
+            return "connect", f"{self._mail.smtp} ended the connection before it had taken the mail"
         except TimeoutError:
             return "timeout", f"{self._mail.smtp} did not answer within {self._seconds:g} s"
         except (smtplib.SMTPException, ValueError) as error:
@@ -130,9 +147,18 @@ class _Job:
         host, port = self._mail.address
         name = socket.gethostname()  # else smtplib asks the name servers for ours, for as long as they take
         if self._mail.security == "tls":
-            context = ssl.create_default_context()
-            return smtplib.SMTP_SSL(host, port, local_hostname=name, timeout=self._seconds, context=context)
+            return smtplib.SMTP_SSL(host, port, local_hostname=name, timeout=self._seconds, context=self._trusting())
         return smtplib.SMTP(host, port, local_hostname=name, timeout=self._seconds)
+
+    def _trusting(self) -> ssl.SSLContext:
+        """The system's authorities, and those of `mail.ca_file`. Raises _NoAuthority."""
+        try:
+            context = ssl.create_default_context()
+            if self._mail.ca_file is not None:
+                context.load_verify_locations(self._mail.ca_file)
+        except OSError as error:
+            raise _NoAuthority(f"mail.ca_file {self._mail.ca_file} cannot be read: {error.strerror or error}") from None
+        return context
 
     def cut(self) -> None:
         """Ends the talk from outside, by the descriptor, for sockets are their thread's: its next read meets the end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from exoflow.config.actions import PageStep, SmsStep
@@ -25,6 +26,8 @@ def check(draft: Draft) -> Iterator[Finding]:
             "how calls end while exoflow is away stays unknown; write `cdr:` and the folder that vars.xml calls exoflow_cdr_dir"
         )
         yield draft.main_document.at("W706", message, "switch", key=True)
+    if draft.main is not None and draft.main.mail is not None and draft.main.mail.ca_file is not None:
+        yield from _authorities(draft, draft.main.mail.ca_file)
     for account in draft.accounts:
         networks: list[_Network] = []
         for i, text in enumerate(account.account.crm.allow_private):
@@ -35,6 +38,18 @@ def check(draft: Draft) -> Iterator[Finding]:
                 yield account.document.at("E802", message, "crm", "allow_private", i)
         for where, url in _urls(account):
             yield from _url(account, where, url, networks)
+
+
+def _authorities(draft: Draft, file: Path) -> Iterator[Finding]:
+    try:
+        good = b"-----BEGIN CERTIFICATE-----" in file.read_bytes()
+    except OSError as error:
+        message = f"{file} cannot be read: {error.strerror}; check its name, and that exoflow's user may read it"
+        yield draft.main_document.at("E101", message, "mail", "ca_file")
+        return
+    if not good:
+        message = f"{file} holds no certificate; bring the authority's as PEM, which begins with -----BEGIN CERTIFICATE-----"
+        yield draft.main_document.at("E101", message, "mail", "ca_file")
 
 
 def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str, ...], str]]:
