@@ -13,7 +13,7 @@ from exoflow.config.actions import VariableName
 from exoflow.config.hours import Holidays
 from exoflow.config.keep import Kept
 from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Language, Secret
-from exoflow.config.steps import AgentNumber, AnyStep, Located, Name, OurNumber, Strict, Url
+from exoflow.config.steps import AgentNumber, AnyStep, Located, Name, OurNumber, Prompt, Strict, Url
 from exoflow.config.turns import Argument, Arguments, GivenArgument, LanguageStep, entry_name
 from exoflow.telephony.numbers import tail_matches, to_e164
 
@@ -53,6 +53,9 @@ class Switch(Strict):
     recordings: Located = Field(Path("recordings"), validate_default=True, description="folder; one in it for each day")
     cdr: Located | None = Field(
         None, description="folder of FreeSWITCH's CDR files (exoflow_cdr_dir): how calls end while no app has them"
+    )
+    fallback: Located | None = Field(
+        None, description="dialplan/fallback of FreeSWITCH's configuration: whom it rings by itself is written there"
     )
     max_calls: StrictInt = Field(1000, ge=1, le=5000, description="calls in one process; above it callers hear 'busy' (17)")
 
@@ -179,6 +182,34 @@ class Deliveries(Strict):
         return None if self.secret is None else self.secret.get_secret_value()
 
 
+class OwnFallback(Strict):
+    """What FreeSWITCH does by itself with the account's callers when no exoflow can take them (`switch.fallback`)."""
+
+    say: Annotated[str, Field(min_length=1, max_length=2000)] | None = Field(
+        None, description="text for the caller first, in the account's language"
+    )
+    play: Located | None = Field(None, description="sound file instead; relative to the file that names it")
+    group: str | None = Field(None, description="whom to ring, a name under `groups`; the account's first unless set")
+    record: Literal["none", "mono", "dual"] = Field(
+        "dual", description="the talk: not, in one channel, or caller and agent apart"
+    )
+    ring_seconds: StrictInt = Field(30, ge=5, le=60, description="seconds one agent is rung")
+    talk_seconds: StrictInt = Field(3600, ge=10, le=14_400, description="seconds after which a talk is cut")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> OwnFallback:
+        if self.say is not None and self.play is not None:
+            raise ValueError("has both `say` and `play`; it can be one of them")
+        return self
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """What the caller hears first."""
+        if self.say is None and self.play is None:
+            return None
+        return Prompt(say=self.say, play=None if self.play is None else str(self.play))
+
+
 class Crm(Strict):
     allow_private: list[str] = Field(
         default_factory=list, description="private networks (CIDR) this account's URLs may reach, e.g. 10.1.0.0/16"
@@ -199,6 +230,7 @@ class Account(Strict):
     groups: dict[Name, Group] = Field(default_factory=dict, description="agents who are rung one after another")
     deliveries: Deliveries | None = Field(None, description="where each call's data goes; nowhere unless set")
     crm: Crm = Field(Crm(), description="what the account's web addresses may reach and must not show")
+    fallback: OwnFallback = Field(OwnFallback(), description="what FreeSWITCH does with callers when no exoflow is there")
     flows: dict[Name, Flow] = Field(min_length=1, description="what callers meet")
 
     @property
