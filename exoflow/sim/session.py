@@ -59,7 +59,7 @@ class Session:
         self.controlled = False
         self.reset = False  # CS_RESET of socket_resume
         self.break_flag = False
-        self.transfer_to: tuple[str, str] | None = None  # extension and context
+        self.away = False  # transferred, and not yet there
         self.digits: deque[str] = deque()
         self.listeners: list[Listener] = []
         self.served = False  # did anything of the app run since the last `socket`?
@@ -105,8 +105,19 @@ class Session:
         return key
 
     def transfer(self, destination: str, context: str = "") -> None:
-        self.transfer_to = destination, context or self.channel.context
-        self.channel.wake.set()
+        """The channel has its new destination at once, also in the events of what the transfer ends (switch_ivr.c:2120)."""
+        channel = self.channel
+        if channel.hung_up:
+            return
+        forwards = int(channel.variables.get("max_forwards", str(MAX_FORWARDS))) - 1
+        if forwards <= 0:
+            channel.hangup("EXCHANGE_ROUTING_ERROR")
+            return
+        channel.set("max_forwards", str(forwards))
+        self.past.append(Past(channel.destination, channel.rdnis, dict(channel.times), self.route))
+        channel.transferred(destination, context or channel.context)
+        self.away = True
+        channel.wake.set()
 
     def listener_ended(self, listener: Listener) -> None:
         """CF_CONTROLLED is cleared, unless the listener ended before the session parked: nobody clears it then."""
@@ -153,7 +164,7 @@ class Session:
 
     def ready(self) -> bool:
         """switch_channel_ready: neither down nor on its way to another extension."""
-        return not self.channel.hung_up and self.transfer_to is None and not self.reset
+        return not self.channel.hung_up and not self.away and not self.reset
 
     @property
     def in_app(self) -> bool:
@@ -200,17 +211,9 @@ class Session:
 
     def _transferred(self) -> bool:
         """Takes the pending transfer, if there is one."""
-        wanted, self.transfer_to = self.transfer_to, None
-        channel = self.channel
-        if wanted is None or channel.hung_up:
+        away, self.away = self.away, False
+        if not away or self.channel.hung_up:
             return False
-        forwards = int(channel.variables.get("max_forwards", str(MAX_FORWARDS))) - 1
-        if forwards <= 0:
-            channel.hangup("EXCHANGE_ROUTING_ERROR")
-            return False
-        channel.set("max_forwards", str(forwards))
-        self.past.append(Past(channel.destination, channel.rdnis, dict(channel.times), self.route))
-        channel.transferred(*wanted)
         self.digits.clear()  # a transfer drops the keys that wait to be read
         return True
 
@@ -316,7 +319,7 @@ class Session:
             wake.clear()
             if self.channel.hung_up:
                 return "hangup"
-            if self.transfer_to is not None or self.reset:
+            if self.away or self.reset:
                 return "away"
             if self.break_flag:
                 self.break_flag = False
