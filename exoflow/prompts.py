@@ -81,6 +81,9 @@ class PromptBook:
         """Every prompt of every account, each file once, in the configuration's order."""
         found: dict[Path, Wanted] = {}
         for account_id, account in config.accounts.items():
+            if (first := account.fallback.spoken(account.language)) is not None:
+                path = self.path(first)
+                found.setdefault(path, Wanted(f"{account_id}: fallback", first, path))
             languages = account.languages
             for flow_id, flow in account.flows.items():
                 for where, written in _prompts_in(flow, f"{account_id}: flows.{flow_id}", languages):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exoflow.config.checks import actions, claims, holidays, languages, names, outside, parameters, sounds, ways
+from exoflow.config.checks import actions, claims, fallback, holidays, languages, names, outside, parameters, sounds, ways
 from exoflow.config.checks.secrets import Secrets
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding, finding
@@ -28,6 +28,7 @@ CHECKS = (
     holidays.check,
     outside.check,
     actions.check,
+    fallback.check,
 )
 
 # an account's id stands in URLs, logs and folders

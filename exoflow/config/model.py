@@ -202,12 +202,11 @@ class OwnFallback(Strict):
             raise ValueError("has both `say` and `play`; it can be one of them")
         return self
 
-    @property
-    def prompt(self) -> Prompt | None:
-        """What the caller hears first."""
+    def spoken(self, language: str) -> Prompt | None:
+        """What the caller hears first, in the account's language."""
         if self.say is None and self.play is None:
             return None
-        return Prompt(say=self.say, play=None if self.play is None else str(self.play))
+        return Prompt(say=self.say, play=None if self.play is None else str(self.play), language=language)
 
 
 class Crm(Strict):

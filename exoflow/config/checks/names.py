@@ -16,7 +16,6 @@ def check(draft: Draft) -> Iterator[Finding]:
         yield from _numbers(account, draft)
         yield from _groups(account)
         yield from _steps(account)
-        yield from _fallback(account)
         yield from _time_zone(account)
     yield from _unused_sections(draft)
 
@@ -76,13 +75,6 @@ def _group(a: AccountDraft, target: Target, where: tuple[str, ...]) -> Iterator[
     if target.group is not None and target.group not in a.account.groups and not PLACEHOLDER.search(target.group):
         known = did_you_mean(target.group, a.account.groups) or "; the account has no `groups`"
         yield a.document.at("E303", f"unknown group `{target.group}`{known}", *where, "group")
-
-
-def _fallback(a: AccountDraft) -> Iterator[Finding]:
-    group = a.account.fallback.group
-    if group is not None and group not in a.account.groups:
-        known = did_you_mean(group, a.account.groups) or "; the account has no `groups`"
-        yield a.document.at("E303", f"unknown group `{group}`{known}", "fallback", "group")
 
 
 def _time_zone(a: AccountDraft) -> Iterator[Finding]:
