@@ -23,11 +23,12 @@ from exoflow.telephony.causes import MAX_Q850, by_name
 SUFFIX = ".cdr.json"
 MAX_BYTES = 1 << 20  # real ones have 5 to 20 kB; a caller's SIP headers can make them longer, each 4 kB at most
 MAX_TEXT = 64  # characters of what the exchange sent as a number
+MAX_LEGS = 200  # of one call that are looked at
 LATEST = 1 << 52  # microseconds, in the year 2112; what is later is no time
 
 _UUID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _CALL = re.compile(r"[0-9a-f]{32}")
-_DONE = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
+_DONE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){1,9}")
 _CODE = re.compile(r"[a-z][a-z_]{0,31}")
 _TRUNK = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # the dialplan's word, and where it has that from: a call that it refused at the door has no exo_trunk
@@ -77,6 +78,13 @@ class CallEnd:
     done: str = ""  # exo_done
     variables: dict[str, str] = field(default_factory=dict)
     ring_at: datetime | None = None
+
+    @property
+    def originated(self) -> list[str]:
+        """The legs that were dialled for this call, by whomever, in their order."""
+        text = self.variables.get("originated_legs", "").removeprefix("ARRAY::")
+        uuids = (one.partition(";")[0] for one in text.split("|:")[:MAX_LEGS])
+        return list(dict.fromkeys(uuid for uuid in uuids if _UUID.fullmatch(uuid)))
 
 
 def parse(text: str | bytes) -> CallEnd | LegEnd:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -47,6 +48,17 @@ def by_id(connection: Connection, beginning: str) -> list[CallState]:
     if len(text) < SHORTEST_ID or any(char not in "0123456789abcdef" for char in text):
         return []
     return rows.load(connection, t.calls.c.id.between(text, text + "g"), limit=10, newest_first=True)
+
+
+def ends_of(connection: Connection, channels: Collection[str], ids: Collection[str]) -> dict[str, bool]:
+    """Of the calls with these channels or ids that are known: by both, whether they are closed (all of that channel)."""
+    table = t.calls
+    chosen = select(table.c.channel, table.c.id, table.c.closed_at).where(table.c.channel.in_(channels) | table.c.id.in_(ids))
+    known: dict[str, bool] = {}
+    for channel, call_id, closed_at in connection.execute(chosen):
+        known[channel] = known.get(channel, True) and closed_at is not None
+        known[call_id] = closed_at is not None
+    return known
 
 
 def deliveries_of(connection: Connection, call_id: str) -> list[Delivery]:

@@ -58,6 +58,10 @@ class Lines:
         """Does the switch still have this channel? Raises CommandRefused, DeadlineExceeded, Disconnected."""
         return self._up_link().exists(channel)
 
+    def core(self) -> str:
+        """The switch's own uuid, another after each start. Raises CommandRefused, DeadlineExceeded, Disconnected."""
+        return self._up_link().api("global_getvar core_uuid").strip()
+
     @contextmanager
     def leg(self, uuid: str, on_change: Callable[[LegEvents], None]) -> Iterator[LegEvents]:
         """Watches a B leg by the uuid that we give it; its release is still heard for a while after the block."""

@@ -1,0 +1,67 @@
+"""Whose call it is and who calls: what the exchange sent, read by the configuration."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from exoflow.calls.book import Call
+from exoflow.calls.model import CallFacts
+from exoflow.config.model import Config, Route
+from exoflow.lines import trunks
+from exoflow.telephony.numbers import caller as read_caller
+from exoflow.telephony.numbers import to_e164
+
+MAX_DIGITS = 20  # of what the exchange sent; E.164 has 15
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came with a call, by the channel's data or by its CDR."""
+
+    channel: str
+    created_at: datetime  # when the SETUP came in, by the switch's clock
+    trunk: str  # exo_trunk
+    dialled: str
+    caller: str
+    hidden: bool  # presentation restricted
+    diverted_from: str = ""
+
+
+def read(config: Config, sent: Sent, call_id: str = "") -> tuple[CallFacts, list[Route]]:
+    """The call's facts, and the numbers that its digits can mean: one, if it is somebody's. A new id unless one is given."""
+    trunk = trunks.named(config.trunks, sent.trunk) or sent.trunk
+    dialled, raw = sent.dialled[:MAX_DIGITS], sent.caller[:MAX_DIGITS]
+    std_code = config.trunks[trunk].std_code if trunk in config.trunks else None
+    number, withheld = read_caller(raw, hidden=sent.hidden, std_code=std_code)
+    routes = config.candidates(dialled, trunk)
+    route = routes[0] if len(routes) == 1 else None
+    diverted = to_e164(sent.diverted_from, std_code)
+    facts = CallFacts(
+        id=call_id or uuid.uuid4().hex,
+        channel=sent.channel,
+        created_at=sent.created_at,
+        trunk=trunk,
+        dialled_raw=dialled,
+        caller_raw="" if withheld else raw,
+        dialled=route.number.number if route is not None else None,
+        caller=number,
+        caller_withheld=withheld,
+        account=route.account_id if route is not None else None,
+        flow=route.number.flow if route is not None else None,
+        diverted_from=diverted or (route.number.diverted_from if route is not None else None),
+    )
+    return facts, routes
+
+
+def note(call: Call) -> None:
+    """The journey's first lines."""
+    facts = call.state.facts
+    who = "a withheld number" if facts.caller_withheld else facts.caller or facts.caller_raw or "an unreadable number"
+    text = f"Call from {who} on {facts.trunk or 'an unknown trunk'}, dialled {facts.dialled_raw or 'nothing'}"
+    call.note("B", "call.arrived", text, at=facts.created_at, diverted_from=facts.diverted_from)
+    if facts.caller_withheld:
+        call.note("B", "caller.withheld", "The caller's number is withheld: the CRM gets an empty number")
+    elif facts.caller is None:
+        call.note("B", "caller.unreadable", f"{facts.caller_raw!r} is no number that could be called back; the CRM gets it raw")

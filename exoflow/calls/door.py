@@ -1,0 +1,171 @@
+"""Records of calls that no app had: refused at the door, served by the dialplan's fallback, or left before anybody came.
+
+All that is known of them stands in their CDR files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from exoflow.calls import arrival
+from exoflow.calls.arrival import Sent
+from exoflow.calls.book import Call, CallBook
+from exoflow.calls.cdr import CallEnd, LegEnd
+from exoflow.calls.model import CallOutcome, Leg, Stage
+from exoflow.config.model import Account, Config
+from exoflow.telephony.causes import read_leg
+from exoflow.telephony.numbers import to_e164
+
+Ended = Literal["caller", "exoflow", "switch"]
+
+# what the dialplan marks as refused by us (dialplan/from-pri/, exo_refused), and what is to be done
+REFUSALS = {
+    "limit": "the trunk had as many calls as it may have; raise exoflow_max_in in vars.xml if the line has more channels, "
+    "or add a line",
+    "drain": "the box is being emptied; `fs_cli -x 'global_setvar exoflow_drain false'` lets calls in again",
+    "number": "the exchange sent no digits that could be routed; ask the operator what it sends as the called number",
+    "caller": "the caller's number was none that a telephone has (a line break or an expansion in it); look whom the SIP "
+    "gateway lets in",
+    "app": "exoflow had as many calls as it may have; raise switch.max_calls if the machine bears more",
+}
+# why the dialplan's fallback had a call (exo_fallback)
+FALLBACKS = {
+    "refused": "no exoflow was there for 2 s; look at its service's log",
+    "guard": "exoflow took the call and did nothing with it; look at its log, and at the load of the machine",
+    "deaths": "exoflow lost the call three times in a row; its log says why",
+}
+_ENDINGS = {
+    "caller": "The caller hung up",
+    "switch": "FreeSWITCH or the network ended the call",
+    "exoflow": "The call was ended",
+}
+
+
+def record(book: CallBook, config: Config, end: CallEnd, legs: Sequence[LegEnd] = ()) -> bool:
+    """Opens and closes the record of a call that nobody had, with its delivery, in one commit. False: not on disk yet."""
+    now = book.clock()
+    sent = Sent(
+        channel=end.channel,
+        created_at=end.created_at or end.ended_at or now,
+        trunk=end.trunk,
+        dialled=end.did,
+        caller=end.caller_raw,
+        hidden=end.withheld,
+        diverted_from=end.diverted_raw,
+    )
+    # an app may have had it, and died before the record was on disk
+    facts, routes = arrival.read(config, sent, end.call_id)
+    call = book.open(facts, routes[0].account if len(routes) == 1 else None)
+    arrival.note(call)
+    if end.refused:
+        return _refused(call, end)
+    if end.fallback:
+        add_fallback(call, end, legs)
+        return close(call, end)
+    call.note("B", "door.left", _left_text(end), at=end.ended_at, tries=end.variables.get("exo_entry", ""))
+    call.caller_gone(end.ended_at, end.cause, end.q850, ended_by(end))
+    return call.close("abandoned" if end.caller_left else "missed", "door.left", end.ended_at)
+
+
+def add_fallback(call: Call, end: CallEnd, legs: Sequence[LegEnd]) -> None:
+    """Adds to a record how the dialplan's fallback served its call: why it had it, whom it rang, who talked."""
+    why = FALLBACKS.get(end.fallback, "no exoflow could take it")
+    whom = "" if legs else "; the caller heard the announcement for such cases"
+    call.note("B", "door.fallback", f"The dialplan's fallback had the call: {why}{whom}", why=end.fallback)
+    if end.answered_at is not None and call.state.answered_at is None:
+        call.answered(end.answered_at)
+    known = {leg.uuid for leg in call.state.legs}
+    for told in sorted(legs, key=lambda leg: leg.setup_at or end.ended_at or datetime.now(UTC)):
+        if told.uuid not in known:
+            _add_leg(call, told, end)
+
+
+def _add_leg(call: Call, told: LegEnd, end: CallEnd) -> None:
+    account, facts = call.account, call.state.facts
+    number = to_e164(told.number) or told.number
+    leg = Leg(told.uuid, len(call.state.legs) + 1, number, facts.trunk, _agent(account, number), dialled_at=told.setup_at)
+    settle(leg, told, caller_left=end.caller_left)
+    call.wants_agent()
+    call.state.legs.append(leg)
+    call.update_leg(leg)
+    who = f"{leg.agent} ({number})" if leg.agent else number
+    shown: dict[str, Any] = {"leg": leg.uuid, "q850": leg.q850, "cause": leg.cause, "seen": True}
+    shown["alerting"] = leg.alerting_at is not None
+    if leg.outcome == "answered":
+        text = f"{who} and the caller talked {leg.talk_seconds:.0f} s, by the fallback. {leg.meaning}"
+        call.note("H", "leg.talked", text, at=leg.released_at, **shown)
+    else:
+        call.note("G", f"leg.{leg.outcome}", f"{who}, by the fallback: {leg.meaning}", at=leg.released_at, **shown)
+
+
+def _agent(account: Account | None, number: str) -> str | None:
+    agents = {} if account is None else account.agents
+    return next((name for name, agent in agents.items() if agent.number == number), None)
+
+
+def settle(leg: Leg, told: LegEnd, *, caller_left: bool = False) -> None:
+    """A leg's story and end, by its CDR."""
+    leg.seen = True
+    leg.setup_at, leg.alerting_at, leg.early_media_at = told.setup_at, told.alerting_at, told.early_media_at
+    leg.answered_at, leg.released_at, leg.cause, leg.q850 = told.answered_at, told.released_at, told.cause, told.q850
+    if caller_left and leg.answered_at is None and leg.cause == "ORIGINATOR_CANCEL":
+        leg.outcome, leg.meaning = "caller_gone", "The caller left while the agent's phone was being rung."
+        return
+    leg.outcome, leg.meaning = read_leg(
+        q850=leg.q850,
+        name=leg.cause,
+        answered=leg.answered_at is not None,
+        alerting=leg.alerting_at is not None,
+        early_media=leg.early_media_at is not None,
+        had_leg=True,
+    )
+
+
+def close(call: Call, end: CallEnd) -> bool:
+    """Closes a record by its CDR alone, without any step of a flow. False: not on disk yet."""
+    state = call.state
+    if state.ended_at is None:
+        call.caller_gone(end.ended_at, end.cause, end.q850, ended_by(end))
+        stage: Stage = "H" if state.talk_leg is not None else "G" if state.legs else "C"
+        code = {"caller": "caller.left", "switch": "switch.ended", "exoflow": "call.ended"}[ended_by(end)]
+        text = f"{_ENDINGS[ended_by(end)]}, while no exoflow had it"
+        call.note(stage, code, text, at=end.ended_at, cause=end.cause, q850=end.q850)
+    outcome = _outcome(call, end)
+    reason = ""
+    if outcome != "answered":
+        reason = "door.fallback" if end.fallback else state.journey[-1].code
+    return call.close(outcome, reason, end.ended_at)
+
+
+def _outcome(call: Call, end: CallEnd) -> CallOutcome:
+    if call.state.talk_leg is not None:
+        return "answered"
+    if call.state.wanted_agent or end.fallback or not end.caller_left:
+        return "missed"
+    return "abandoned"
+
+
+def _refused(call: Call, end: CallEnd) -> bool:
+    code = f"door.{end.refused}"
+    why = REFUSALS.get(end.refused, f"the dialplan said {end.refused}")
+    heard = f"the exchange heard {end.q850}" if end.q850 else "the exchange heard no cause"
+    shown: dict[str, Any] = {"q850": end.q850, "cause": end.cause}
+    if end.refused == "limit":
+        shown["most"] = end.variables.get("exo_max_in", "")
+    call.note("B", code, f"Refused, {heard}: {why}", at=end.ended_at, **shown)
+    call.caller_gone(end.ended_at, end.cause, end.q850, "exoflow")
+    return call.close("refused", code, end.ended_at)
+
+
+def _left_text(end: CallEnd) -> str:
+    if end.caller_left:
+        return "The caller hung up before any exoflow had the call"
+    return "The call ended before any exoflow had it; FreeSWITCH's log tells more"
+
+
+def ended_by(end: CallEnd) -> Ended:
+    if end.caller_left:
+        return "caller"
+    return "exoflow" if end.variables.get("last_app") == "hangup" else "switch"
