@@ -18,6 +18,7 @@ log = logging.getLogger("exoflow.lines")
 
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)  # a restarting FreeSWITCH listens again after some 4 s
 ASK_SECONDS = 2.0  # for what a call waits for; FreeSWITCH answers within a millisecond
+RELOAD_SECONDS = 10.0  # a configuration of some hundred kB is read within 0.1 s; a busy box needs more
 LATE_SECONDS = 30.0  # a leg's release may be heard after its call's end; then it is forgotten
 
 
@@ -30,6 +31,7 @@ class Lines:
         self._keeper: gevent.Greenlet | None = None
         self._legs: dict[str, LegEvents] = {}
         self._recordings: dict[str, RecordingEvents] = {}
+        self._reload_owed = False
         self.problem = "not connected yet"
         self.on_up: Callable[[], None] = lambda: None
 
@@ -61,6 +63,15 @@ class Lines:
     def core(self) -> str:
         """The switch's own uuid, another after each start. Raises CommandRefused, DeadlineExceeded, Disconnected."""
         return self._up_link().api("global_getvar core_uuid").strip()
+
+    def reload_dialplan(self) -> None:
+        """Has the switch read its configuration files again; without a connection as soon as there is one.
+
+        Raises CommandRefused (FreeSWITCH keeps what it had), DeadlineExceeded, Disconnected.
+        """
+        self._reload_owed = True
+        self._up_link().api("reloadxml", deadline=RELOAD_SECONDS)
+        self._reload_owed = False
 
     @contextmanager
     def leg(self, uuid: str, on_change: Callable[[LegEvents], None]) -> Iterator[LegEvents]:
@@ -117,7 +128,15 @@ class Lines:
             return
         self._link, self.problem = link, ""
         log.info("event socket of %s:%d connected", where.host, where.port)
+        self._reload_if_owed()
         self.on_up()
+
+    def _reload_if_owed(self) -> None:
+        if self._reload_owed:
+            try:
+                self.reload_dialplan()
+            except ExoflowError as error:
+                log.error("reloading FreeSWITCH's dialplan: %s", error)
 
     def _hear(self, event: Event) -> None:
         if event.name.startswith("RECORD_"):
