@@ -26,8 +26,8 @@ from exoflow.store.opening import open_store
 
 log = logging.getLogger("exoflow")
 
-STOP_SECONDS = 1.0  # a hand-over takes at most 2 s in all; calls go on by the dialplan
-SENDER_STOP_SECONDS = 1.0  # of the same 2 s; what is not sent by then is sent after the next start
+SETTLE_SECONDS = 0.1  # a call whose socket closes within some 50 ms of its `connect` waits for its guard, 5 s of silence
+SENDER_STOP_SECONDS = 0.2  # of the 1 s that a hand-over may take; what the CRM has not taken by then is sent again
 LOOK_SECONDS = 10.0  # how often calls without a socket are looked for on the switch
 SOCKET_LOST = (
     "The call's socket was lost, and the call ended on the switch without coming back: how it went on is unknown. "
@@ -83,8 +83,12 @@ class Service:
         log.info("waiting for calls on %s:%d", *self.address)
 
     def stop(self) -> None:
-        """Hands over: accepts no more, closes the calls' sockets, writes all that is known, releases the store."""
-        self.server.stop(STOP_SECONDS)
+        """Hands over: accepts no more, closes the calls' sockets without a command, writes all that is known, releases the
+        store. Calls are not waited for: what plays there plays on, and the dialplan gives them to the next process."""
+        self.server.stop_accepting()
+        if self._held:
+            gevent.sleep(SETTLE_SECONDS)
+        self.server.stop(0)
         if self._looker is not None:
             self._looker.kill()
         self.lines.stop()
@@ -115,7 +119,7 @@ class Service:
             self.reload_problem = str(error)
             return False
         for key in fixed(old, new):
-            log.warning("%s has changed, which needs a restart: calls end in their places, but the new value counts then", key)
+            log.warning("%s has changed, which needs a restart; until then the value from before counts", key)
         self._editions.take(new)
         self.reload_problem = ""
         log.info("configuration %s is taken; calls in progress end on theirs", new.kept.hash[:12])

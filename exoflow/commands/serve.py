@@ -8,11 +8,18 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from exoflow.config.model import Config
+if TYPE_CHECKING:
+    from gevent.event import Event
+
+    from exoflow.config.model import Config
+    from exoflow.serve import Service
+    from exoflow.supervision import Supervisor
+
+log = logging.getLogger("exoflow")
 
 TAKEN = (
     "cannot listen on {0}: another process does. `ss -ltnp 'sport = :{1}'` shows which. An exoflow that systemd runs is "
@@ -25,8 +32,11 @@ TAKEN = (
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), default=Path("exoflow.yaml"), show_default=True)
 @click.option("-v", "--verbose", is_flag=True, help="Also say what is normal.")
 def serve(path: Path, verbose: bool) -> None:
-    """Answer calls: FreeSWITCH's `socket` application connects to us. Stops on SIGTERM and SIGINT, when the calls are handed
-    over to the next process by the dialplan."""
+    """Answer calls: FreeSWITCH's `socket` application connects to us.
+
+    SIGTERM and SIGINT end it: the dialplan hands the calls over to the next process. SIGHUP has it read its configuration
+    again; one with errors is refused, and the present one stays.
+    """
     from gevent import monkey
 
     monkey.patch_all()
@@ -41,9 +51,10 @@ def serve(path: Path, verbose: bool) -> None:
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # a migration is told by the store, in its own words
-    stop = Event()
+    stop, again = Event(), Event()
     gevent.signal_handler(signal.SIGTERM, stop.set)
     gevent.signal_handler(signal.SIGINT, stop.set)
+    gevent.signal_handler(signal.SIGHUP, again.set)
     supervisor = Supervisor()
     config = loaded(path)
     try:
@@ -53,8 +64,11 @@ def serve(path: Path, verbose: bool) -> None:
         raise click.ClickException(f"cannot start: {error}") from error
     except OSError as error:
         raise click.ClickException(_why(config, error)) from error
-    supervisor.ready(said := _status(config, *service.address))
-    click.echo(f"exoflow {said}")
+    supervisor.ready(_status(service))
+    click.echo(f"exoflow {_status(service)}")
+    if supervisor.listener() is not None and service.address[1] != config.switch.listen_address.port != 0:
+        log.warning("systemd listens on %s:%d and not on switch.listen: correct exoflow.socket", *service.address)
+    gevent.spawn(_reload, service, supervisor, again)
     if not service.lines.up:
         click.echo(f"event socket not connected yet, trying on: {service.lines.problem}", err=True)
     stop.wait()
@@ -63,8 +77,23 @@ def serve(path: Path, verbose: bool) -> None:
     _leave()
 
 
-def _status(config: Config, host: str, port: int) -> str:
-    return f"waits for calls on {host}:{port}; {len(config.accounts)} accounts, {len(config.trunks)} trunks"
+def _reload(service: Service, supervisor: Supervisor, again: Event) -> None:
+    """Once for all SIGHUPs that came before it began."""
+    while True:
+        again.wait()
+        again.clear()
+        supervisor.reloading()
+        try:
+            service.reload()
+        except Exception:
+            log.exception("the configuration could not be read again; the present one stays")
+        supervisor.ready(_status(service))
+
+
+def _status(service: Service) -> str:
+    (host, port), config = service.address, service.config
+    status = f"waits for calls on {host}:{port}; {len(config.accounts)} accounts, {len(config.trunks)} trunks"
+    return f"{status}; the last reload was refused: {service.reload_problem}" if service.reload_problem else status
 
 
 def _why(config: Config, error: OSError) -> str:

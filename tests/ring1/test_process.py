@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +14,15 @@ from typing import Any
 
 import pytest
 from gevent import socket
+from gevent.event import Event
 from hall import BYE, CALLER, OURS, Hall, eventually, menu, say
 from support.supervisor import EXOFLOW, Supervisor
 
 from exoflow.sim import EmbeddedSwitch
+from exoflow.sim.crm import Reply, Request
 
 TRUNKS = {"PRI1": {"span": "PRI1", "std_code": "80", "outbound": {"cli": "8030752400"}}}
+MANY = 100  # calls at once; the machine that tests has the callers on it, too
 WAITING = {"choose": menu({"1": "bye"}, timeout=60), "bye": BYE}
 
 
@@ -47,6 +53,13 @@ class Site:
 
     def call(self, **options: Any) -> Any:
         return self.switch.call(OURS, CALLER, **options)
+
+    def rows(self, query: str) -> list[Any]:
+        connection = sqlite3.connect(f"file:{self.folder / 'exoflow.db'}?mode=ro", uri=True)
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
 
     def stop(self) -> None:
         for one in self.supervisors:
@@ -112,3 +125,152 @@ def test_the_watchdog_is_fed_from_the_loop_and_kills_what_stands_still(site: Sit
     assert life.ended_at is not None
     assert life.ended_at - stopped < 1.5
     assert supervisor.wait_ready(lives=2).started_at - life.ended_at < 0.3
+
+
+BLOCKS = """
+import signal, time
+from time import sleep
+signal.signal(signal.SIGUSR1, lambda number, frame: sleep(3600))
+from exoflow.cli import main
+main()
+"""
+
+
+def test_the_watchdog_kills_a_process_whose_loop_is_blocked(site: Site) -> None:
+    config = site.write()
+    supervisor = site.supervise(config, command=(sys.executable, "-c", BLOCKS, "serve", "-c", config), watchdog=1.0)
+    life = supervisor.life
+    supervisor.kill(signal.SIGUSR1)
+    supervisor.wait_ended(life)
+    assert life.starved
+    supervisor.wait_ready(lives=2)
+
+
+def test_a_call_waits_in_the_supervisors_socket_while_no_process_is_there(site: Site) -> None:
+    supervisor = site.start({"hello": say("Hello."), "bye": BYE}, restart_after=None)
+    supervisor.kill()
+    supervisor.wait_ended(supervisor.life)
+    phone = site.call()
+    assert not phone.wait(0.5)  # neither refused nor in the fallback
+    supervisor.start_process()
+    assert phone.wait(10)
+    assert phone.texts == ["Hello."]
+
+
+# --- hand-over ---------------------------------------------------------------------------------
+
+
+def first_accept(address: tuple[str, int], seconds: float = 10) -> float:
+    """When the next process has taken a connection: it then asks for the channel's data."""
+    with socket.create_connection(address, seconds) as peer:
+        peer.settimeout(seconds)
+        assert peer.recv(100).startswith(b"connect")
+        return time.monotonic()
+
+
+@pytest.mark.parametrize("accounts", [1, 100])
+def test_sigterm_to_the_next_processs_first_accept_takes_two_seconds_at_most(site: Site, accounts: int) -> None:
+    numbers = [{"numbers": [{"number": f"+9180307{i:05d}", "trunk": "PRI1", "flow": "main"}]} for i in range(accounts)]
+    steps = {f"s{i}": say(f"Text {i}.", f"s{i + 1}") for i in range(18)} | {"s18": say("The end."), "bye": BYE}
+    site.hall.write(steps, TRUNKS, site.switch.event_socket_address, {}, {}, {f"a{i}": one for i, one in enumerate(numbers)})
+    supervisor = site.supervise(site.folder / "exoflow.yaml")
+    took = []
+    for _ in range(3):
+        told = time.monotonic()
+        life = supervisor.kill(signal.SIGTERM)
+        supervisor.wait_ended(life)
+        took.append(first_accept(supervisor.address) - told)
+        supervisor.wait_ready(lives=len(supervisor.lives))
+    print(f"\n{accounts} accounts: SIGTERM to first accept {', '.join(f'{one:.2f}' for one in took)} s")
+    assert min(took) < 2.0
+
+
+def test_calls_go_on_in_the_next_process_and_a_slow_crm_holds_nothing_up(site: Site) -> None:
+    released = Event()
+
+    def slow(request: Request) -> Reply:
+        released.wait()
+        return Reply(204)
+
+    site.hall.crm.script("/slow", slow)
+    site.hall.crm.script("/deliveries", slow)
+    steps = {
+        "choose": menu({"1": "bye", "2": "ask"}, attempts=5, timeout=60),
+        "ask": {"passthru": {"url": "crm:/slow", "timeout": 15}, "ok": "choose", "redirect": "choose", "failed": "choose"},
+        "bye": BYE,
+    }
+    supervisor = site.start(steps)
+    gone = site.call(keys="1")
+    assert gone.wait(10)  # its delivery is held by the CRM
+    phones = [site.call(keys=["2", ""] if i % 4 == 0 else "") for i in range(MANY)]
+    assert all(phone.wait_until(lambda p: p.asked.is_set() or p.pressed, 30) for phone in phones)
+    assert site.hall.crm.wait_for(lambda crm: len(crm.to("/slow")) >= MANY // 4 and len(crm.deliveries) >= 1, 30)
+    told, life = time.monotonic(), supervisor.kill(signal.SIGTERM)
+    supervisor.wait_ended(life)
+    assert life.ended_at is not None
+    took = life.ended_at - told
+    print(f"\n{MANY} calls: exit {took:.2f} s after SIGTERM")
+    assert life.returncode == 0
+    assert took < 1.0
+    released.set()
+    supervisor.wait_ready(lives=2)
+    eventually(lambda: all(phone.asked.is_set() for phone in phones), 60)
+    for phone in phones:
+        phone.press("1")
+    assert all(phone.wait(30) for phone in phones)
+    assert {phone.cause for phone in phones} == {"NORMAL_CLEARING"}
+    eventually(lambda: site.rows("SELECT outcome, count(*) FROM calls GROUP BY 1") == [("served", MANY + 1)], 30)
+
+
+# --- reload ------------------------------------------------------------------------------------
+
+
+def test_reload_counts_for_new_calls_and_those_in_progress_end_on_theirs(site: Site) -> None:
+    supervisor = site.start({"ask": menu({"1": "told"}, timeout=60), "told": say("Old."), "bye": BYE})
+    before = site.call()
+    assert before.wait_until(lambda p: p.asked.is_set(), 10)
+    site.write({"ask": menu({"1": "told"}, timeout=60), "told": say("New."), "bye": BYE})
+    supervisor.kill(signal.SIGHUP)
+    eventually(lambda: [told for _, told in supervisor.life.said if "RELOADING" in told or "READY" in told][2:])
+    after = site.call(keys="1")
+    assert after.wait(10)
+    assert after.texts[-1] == "New."
+    # also when its process dies: the next one reads the old configuration from the store
+    supervisor.kill()
+    supervisor.wait_ready(lives=2)
+    eventually(before.asked.is_set)
+    before.press("1")
+    assert before.wait(10)
+    assert before.texts[-1] == "Old."
+    assert len(site.rows("SELECT DISTINCT config FROM calls")) == 2
+    assert site.rows("SELECT hash FROM configs ORDER BY 1") == site.rows("SELECT DISTINCT config FROM calls ORDER BY 1")
+
+
+def test_a_bad_configuration_is_refused_with_every_finding_and_the_good_one_stays(site: Site) -> None:
+    supervisor = site.start({"hello": say("Hello."), "bye": BYE})
+    site.write({"hello": say("Goodbye.", "nowhere"), "bye": BYE, "left": {"greeting": {"say": "x"}, "nxet": "bye"}})
+    supervisor.kill(signal.SIGHUP)
+    eventually(lambda: len([1 for _, told in supervisor.life.said if "READY" in told]) == 2)
+    refused = supervisor.life.said[-1][1]["STATUS"]
+    assert "the last reload was refused" in refused
+    found = [line for line in supervisor.log_text().splitlines() if ": error: E" in line]
+    assert len(found) == 3
+    assert all(re.search(r"acme\.yaml:\d+:\d+: error: E\d{3} ", line) for line in found)
+    phone = site.call()
+    assert phone.wait(10)
+    assert phone.texts == ["Hello."]
+    # and the next good one is taken
+    site.write({"hello": say("Good morning."), "bye": BYE})
+    supervisor.kill(signal.SIGHUP)
+    eventually(lambda: len([1 for _, told in supervisor.life.said if "READY" in told]) == 3)
+    assert "refused" not in supervisor.life.said[-1][1]["STATUS"]
+    phone = site.call()
+    assert phone.wait(10)
+    assert phone.texts == ["Good morning."]
+
+
+def test_what_needs_a_restart_is_said(site: Site) -> None:
+    supervisor = site.start()
+    site.write(switch={"max_calls": 5})
+    supervisor.kill(signal.SIGHUP)
+    eventually(lambda: "switch.max_calls has changed, which needs a restart" in supervisor.log_text())
