@@ -70,6 +70,11 @@ class Service:
         self._look = gevent.event.Event()
 
     @property
+    def in_flight(self) -> int:
+        """Requests and mails that wait for their answer: a rehearsal's clock must not overtake them."""
+        return self.crm.in_flight + self._mailer.in_flight
+
+    @property
     def address(self) -> tuple[str, int]:
         """Where FreeSWITCH's `socket` connects to."""
         return self.server.address

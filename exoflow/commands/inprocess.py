@@ -82,8 +82,8 @@ def started(config: Config, **options: Any) -> Iterator[Hall]:
             PromptBook(rehearsal.config.prompts).build(rehearsal.config)
             service = Service(rehearsal.config)
             service.start()
-            crm = service.crm
-            rehearsal.switch.clock.watch(lambda: crm.in_flight)
+            serving = service
+            rehearsal.switch.clock.watch(lambda: serving.in_flight)
             rehearsal.serve_at(service.address)
         except (ExoflowError, OSError) as error:
             raise click.ClickException(f"cannot start: {error}") from error

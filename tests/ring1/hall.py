@@ -113,13 +113,14 @@ class Hall:
             ("127.0.0.1", 1),
             trunk=spans,
             recordings=self.folder / "recordings",
+            cdr=self.folder / "cdr",
             speed=speed,
             agents=agents,
             default_agent=AgentScript.answers(2.0, 5.0),
             most_calls=most_calls,
         )
         self.switch.start()
-        self.switch.clock.watch(lambda: self.service.crm.in_flight)
+        self.switch.clock.watch(lambda: self.service.in_flight)
         self.switch.bus.listeners.append(self.tap)  # type: ignore[arg-type]
         self._running.append(self.switch.stop)
         event_socket = self.switch.event_socket_address if lines else ("127.0.0.1", 1)
@@ -143,6 +144,7 @@ class Hall:
                 "listen": "127.0.0.1:0",
                 "event_socket": {"host": event_socket[0], "port": event_socket[1], "password": "exoflow"},
                 "recordings": str(self.folder / "recordings"),
+                "cdr": str(self.folder / "cdr"),
                 **switch,
             },
             "store": "sqlite:///exoflow.db",

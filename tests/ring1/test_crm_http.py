@@ -270,7 +270,7 @@ def test_the_last_good_answer_serves_while_the_name_server_is_away():
     assert resolver.resolve("crm.example", 80) == first  # a failing look-up
     begun = time.monotonic()
     assert resolver.resolve("crm.example", 80) == first  # a hanging one
-    assert time.monotonic() - begun < 1.2
+    assert time.monotonic() - begun < 2.5  # of the 3 that it hangs
 
 
 def test_a_failed_look_up_is_tried_again_by_the_next():

@@ -43,6 +43,7 @@ class Embedded(Stage):
             self.switch.stop()
 
     def connect(self) -> None:
+        self.switch.clock.watch(lambda: self.service.in_flight)
         self.switch.connect_to(self.service.address)
 
     def people(self, cast: Cast) -> None:

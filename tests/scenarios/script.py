@@ -22,6 +22,7 @@ Keys of a scenario:
                {released: CAUSE}; a name left out is a number that does not exist
     crm        what a path answers (200 unless told): a status, a text, {agents: […]}, {plain: […]},
                {status:, body:, delay:, type:}, or a list of these, one for each request
+    mail       what the mail server does: taken (unless told), away, or its answers ({RCPT: 550 no such user})
     time       what time it is in the account's time zone, `2026-11-23 10:30`, for opening hours
     speaks     seconds for which the caller speaks when a message is recorded
     does       what the caller does, and what goes wrong, at a moment: `asked 2 + 0.5` is half a second into the second
@@ -29,7 +30,7 @@ Keys of a scenario:
                seconds (0.6 unless told). Deeds: press KEYS, hang up, lose socket
     expect     outcome, reason, ended_by, cause, digits; journey (codes, under the step that wrote them; recordings' lines
                last); legs (`asha busy`); asked (paths in order, with parameters that must be among those sent), delivery
-               (its type), recordings (`talk 2 good`)
+               (its type), recordings (`talk 2 good`), mails (`desk@acme.example: a subject`)
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ KEYS = {
     "diverted_from",
     "agents",
     "crm",
+    "mail",
     "speaks",
     "time",
     "does",
@@ -94,6 +96,7 @@ class Scenario:
     diverted_from: str = ""
     agents: dict[str, Any] = field(default_factory=dict)
     crm: dict[str, Any] = field(default_factory=dict)
+    mail: Any = "taken"
     speaks: float = 2.0
     time: str = ""
     deeds: list[Deed] = field(default_factory=list)

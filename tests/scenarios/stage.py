@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,12 +20,15 @@ import gevent
 from gevent import socket
 from gevent.local import local
 from gevent.pool import Pool
+from support.mailbox import MailBox
+from support.ports import free_port
 
 from exoflow.calls.lookup import deliveries_of
 from exoflow.calls.model import CallState, Entry
 from exoflow.config import yaml12
 from exoflow.config.load import load
 from exoflow.esl.session import CallSession
+from exoflow.flow.here import Parts
 from exoflow.serve import Service
 from exoflow.sim.crm import DemoCrm, Reply
 from scenarios.caller import Caller, Line
@@ -48,6 +51,8 @@ class Cast:
     channel: str = ""
     state: CallState | None = None
     caller: Caller | None = None
+    mail: MailBox | None = None
+    """a mail server that misbehaves for this scenario alone"""
     paths: list[str] = field(default_factory=list)
     """of the scenario's CRM, as its account names them"""
 
@@ -85,6 +90,7 @@ class Stage(ABC):
         self.folder = folder
         self.casts = [Cast(at, scenario) for at, scenario in enumerate(scenarios, 1)]
         self.crm = DemoCrm(secret=SECRET)
+        self.mail = MailBox()
         self.service: Service
         self._by_did = {f"+91{cast.did}": cast for cast in self.casts}
         self._by_channel: dict[str, Cast] = {}
@@ -115,6 +121,11 @@ class Stage(ABC):
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.crm.start()
+        self.mail.start()
+        for cast in self.casts:
+            if isinstance(answers := cast.scenario.mail, dict):
+                cast.mail = MailBox({word: answer.encode() for word, answer in answers.items()})
+                cast.mail.start()
         main = self.start_switch()
         self._write(main)
         found = load(self.folder / "exoflow.yaml", {})
@@ -122,7 +133,7 @@ class Stage(ABC):
             raise ValueError("\n".join(str(finding) for finding in found.errors))
         self.service = Service(found.config)
         self.service.book.listeners.append(self._noted)
-        self._set_clock()
+        self._set_parts()
         self.service.start()
         self.connect()
 
@@ -131,6 +142,8 @@ class Stage(ABC):
             self.service.stop()
         self.stop_switch()
         self.crm.stop()
+        for box in (self.mail, *(cast.mail for cast in self.casts if cast.mail is not None)):
+            box.stop()
 
     def __enter__(self) -> Stage:
         try:
@@ -204,23 +217,36 @@ class Stage(ABC):
         if [one.event["type"] for one in came] != kinds or not all(one.signed for one in came):
             kinds.append(f"came as {[(one.event['type'], one.signed) for one in came]}")
         asked = [one for one in self.crm.requests if one.path.startswith(f"{cast.prefix}/") and one.path != hook]
-        return tell(state, cast.names, asked, cast.prefix, kinds)
+        told = tell(state, cast.names, asked, cast.prefix, kinds)
+        told.mails = [f"{mail['To']}: {mail['Subject']}" for mail in (cast.mail or self.mail).to(call)]
+        return told
 
-    def _set_clock(self) -> None:
-        """Opening hours go by the scenario's time: each call is answered with parts whose clock stands at it."""
-        reception, parts = self.service._reception, self.service._parts
+    def _set_parts(self) -> None:
+        """Each call is answered with parts of its own: its scenario's time, and its mail server."""
+        reception, common = self.service._reception, self.service._parts
         answer = reception.answer
-        now = local()
-        reception._parts = lambda name: replace(parts, clock=lambda at=now.time: at) if now.time else parts
+        own = local()
+        reception._parts = lambda name: getattr(own, "parts", common)
 
         def answered(session: CallSession) -> None:
             cast = self._by_did.get(f"+91{session.channel.variable('exo_did')}")
-            written = cast.scenario.time if cast is not None else ""
-            zone = ZoneInfo(cast.scenario.account.get("time_zone", "Asia/Kolkata")) if cast is not None else UTC
-            now.time = datetime.fromisoformat(written).replace(tzinfo=zone) if written else None
+            own.parts = common if cast is None else self._parts_of(cast, common)
             answer(session)
 
         reception.answer = answered  # type: ignore[method-assign]
+
+    def _parts_of(self, cast: Cast, common: Parts) -> Parts:
+        parts, scenario = common, cast.scenario
+        if scenario.time:
+            zone = ZoneInfo(scenario.account.get("time_zone", "Asia/Kolkata"))
+            now = datetime.fromisoformat(scenario.time).replace(tzinfo=zone)
+            parts = replace(parts, clock=lambda: now)
+        if scenario.mail != "taken":
+            address = cast.mail.address if cast.mail is not None else f"127.0.0.1:{free_port()}"
+            assert parts.config.mail is not None
+            mail = parts.config.mail.model_copy(update={"smtp": address})
+            parts = replace(parts, config=replace(parts.config, mail=mail))
+        return parts
 
     # --- files ---
 
@@ -229,6 +255,7 @@ class Stage(ABC):
             **main,
             "store": "sqlite:///exoflow.db",
             "prompts": {"engine": "text", "folder": str(self.folder / "prompts")},
+            "mail": {"smtp": self.mail.address, "from": "calls@exoflow.example"},
         }
         (self.folder / "exoflow.yaml").write_text(json.dumps(main))
         (self.folder / "accounts").mkdir(exist_ok=True)

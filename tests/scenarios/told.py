@@ -37,6 +37,8 @@ class Told:
     """the CRM's requests: path, and the parameters that are the same at each playing"""
     deliveries: list[str] = field(default_factory=list)
     """types, in the order of the store"""
+    mails: list[str] = field(default_factory=list)
+    """receivers and subject"""
     problem: str = ""
     """why there is no record"""
 
@@ -49,7 +51,7 @@ class Told:
         shown += [f"journey: {step or '-'}: {code}" for step, code in self.journey]
         shown += [f"leg: {leg}" for leg in self.legs] + [f"recording: {one}" for one in self.recordings]
         shown += [f"asked: {path} {parameters}" for path, parameters in self.asked]
-        return shown + [f"delivery: {kind}" for kind in self.deliveries]
+        return shown + [f"delivery: {kind}" for kind in self.deliveries] + [f"mail: {one}" for one in self.mails]
 
 
 def tell(state: CallState, names: dict[str, str], asked: Iterable[Request], prefix: str, deliveries: Iterable[str]) -> Told:
