@@ -71,7 +71,7 @@ class CallBook:
         self.live: dict[str, Call] = {}  # by call id: not yet closed in the store
         self._by_channel: dict[str, Call] = {}  # of the live ones
         self._closed_lately: deque[str] = deque(maxlen=CLOSED_LATELY)
-        store.on_tick = lambda: held.trim(self.live.values())
+        store.on_tick = lambda: held.trim(call for call in self.live.values() if not call.on_its_way)
         store.on_reopened = self._write_whole
 
     def open(self, facts: CallFacts, account: Account | None) -> Call:
@@ -381,7 +381,13 @@ class Call(Mirror):
 
     @property
     def lines_waiting(self) -> int:
+        """Journey lines that only memory has."""
         return len(self._pending.entries)
+
+    @property
+    def on_its_way(self) -> bool:
+        """Is something of it with the writer, who may yet write it?"""
+        return bool(self._writing)
 
     def drop_lines(self) -> None:
         """The journey's lines that are not on disk are given up; of a call that is over, from memory too."""

@@ -32,6 +32,7 @@ T = TypeVar("T")
 BATCH = 200  # closures in one commit: measured 38,000 rows/s with a longest stall of 2.7 ms
 LINGER_SECONDS = 0.01  # changes nobody waits for gather that long: a lone fsync for each would cost more than the writing
 SPILL_SECONDS = 5.0  # a store that cannot be written for so long is ailing: what waits goes into the spill
+PULSE_SECONDS = 10.0  # an idle store is written to so often, to know that it can be
 RETRY_SECONDS = 1.0  # between two tries of an ailing store
 REOPEN_SECONDS = 5.0  # between two looks at a file that was refused: each checks all of it
 GIVEN_SECONDS = 30.0  # a closure somebody gave cannot be spilled: after so long behind a lock it fails
@@ -196,9 +197,10 @@ class Store:
 
     def _run(self) -> None:
         while True:
-            self._wanted.wait()
+            idle = not self._wanted.wait(PULSE_SECONDS)
             self._wanted.clear()
-            while self._waiting or self.behind:
+            while self._waiting or self.behind or idle:
+                idle = False
                 self._hurried.wait(LINGER_SECONDS)
                 self._hurried.clear()
                 self._attempt()
@@ -215,7 +217,7 @@ class Store:
         """Writes a batch; once the spill takes over, only what cannot go there."""
         batch: list[Waiter] = []
         closures: list[Closure] = []
-        for waiter in self._waiting.take(BATCH, _is_given if self._spill_is_due() else _any):
+        for waiter in self._next_batch():
             try:
                 closures.append(waiter.source.collect())
             except Exception as error:
@@ -223,11 +225,10 @@ class Store:
                 waiter.end(error=error)
             else:
                 batch.append(waiter)
-        if not batch and not self.behind:
-            return
         job = self._writer.spawn(caught, self._writing.commit, closures)
         if not _ready(job, SPILL_SECONDS):
-            self._ails(slow(self.path, SPILL_SECONDS), SPILL_SECONDS)
+            if self._trouble is None:
+                self._ails(slow(self.path, SPILL_SECONDS), SPILL_SECONDS)
             while not _ready(job, LOOK_SECONDS):
                 self._spill()
                 self.on_tick()
@@ -249,6 +250,11 @@ class Store:
             self._ails(ailing)
         else:
             self._is_well()
+
+    def _next_batch(self) -> list[Waiter]:
+        if self._trouble is not None and self._trouble.kind in REOPENED:
+            return []  # another file may be there, which must be told first whose changes these are: on_reopened
+        return self._waiting.take(BATCH, _is_given if self._spill_is_due() else _any)
 
     def _put_back(self, waiters: list[Waiter]) -> None:
         for waiter in waiters:
@@ -315,7 +321,8 @@ class Store:
 
     def _fail_given(self) -> None:
         """A lock passes, and closures are tried again behind it; but whoever waits for one is not kept for ever."""
-        late = time.monotonic() - GIVEN_SECONDS
+        assert self._trouble is not None
+        late = time.monotonic() - (0.0 if self._trouble.kind in REOPENED else GIVEN_SECONDS)
         for waiter in self._waiting.take(BATCH, lambda waiter: _is_given(waiter) and waiter.since <= late):
             _tell(waiter, Done(error=self._trouble))
 
