@@ -125,5 +125,6 @@ def _config(path: Path, main: Main, draft: Draft, secrets: Secrets, kept: Kept) 
         accounts={a.id: secrets.into_account(a.id, a.as_run()) for a in draft.accounts},
         web=main.web,
         mail=main.mail,
+        spill=main.spill,
         kept=kept,
     )

@@ -240,7 +240,7 @@ class Account(Strict):
 
 
 class Web(Strict):
-    listen: str = Field("127.0.0.1:8080", pattern=LISTEN, description="host:port of the pages; not used by this version")
+    listen: str = Field("127.0.0.1:8080", pattern=LISTEN, description="host:port of /livez and /readyz")
 
 
 class Mail(Strict):
@@ -271,12 +271,15 @@ class Main(Strict):
 
     switch: Switch = Field(default_factory=Switch, description="the FreeSWITCH on this box")
     store: str = Field("sqlite:///exoflow.db", description="where calls are kept: `sqlite:///` and a file")
+    spill: Located | None = Field(
+        None, description="folder on another file system that takes what the store cannot, until it can again"
+    )
     prompts: Prompts = Field(default_factory=Prompts, description="how texts become sound")
     trunks: dict[Annotated[str, Field(pattern=TRUNK_NAME)], Trunk] = Field(
         min_length=1, description="PRI spans and SIP gateways, by the name the dialplan gives as exo_trunk"
     )
     accounts: str = Field("accounts/*.yaml", min_length=1, description="pattern of the accounts' files")
-    web: Web | None = Field(None, description="the pages; not used by this version")
+    web: Web | None = Field(None, description="/livez and /readyz; off unless set")
     mail: Mail | None = Field(None, description="outgoing mail; the applet `mail` needs it")
 
     @model_validator(mode="before")
@@ -307,6 +310,7 @@ class Config:
     accounts: dict[str, Account] = field(default_factory=dict)  # by the stem of the account's file
     web: Web | None = None
     mail: Mail | None = None
+    spill: Path | None = None
     kept: Kept = field(default_factory=Kept)
 
     def candidates(self, dialled_raw: str, trunk: str) -> list[Route]:
