@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
@@ -20,6 +21,7 @@ _MOMENTS = {
     "record": "records",
     "bridge": "rings",
 }
+SOUND = re.compile(r"/[^!/\s][^!\s]*\.wav")  # what a playback or a question names, also several as one file_string
 
 
 class Line(Protocol):
@@ -45,6 +47,8 @@ class Caller:
         self._doing = Group()
         self.failures: list[str] = []
         """deeds that could not be done"""
+        self.sounds: list[str] = []
+        """files that the switch was told to play to him"""
 
     def hear(self, name: str, get: Callable[[str], str | None]) -> None:
         """An event of the caller's channel."""
@@ -55,6 +59,8 @@ class Caller:
         if not moment:
             return
         self._seen[moment] += 1
+        if moment in ("asked", "plays"):
+            self.sounds += SOUND.findall(get("Application-Data") or "")
         if moment == "records":
             self._doing.spawn(self._line.speak, self._speaks)
         for deed in self._deeds:

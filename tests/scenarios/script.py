@@ -30,7 +30,8 @@ Keys of a scenario:
                seconds (0.6 unless told). Deeds: press KEYS, hang up, lose socket
     expect     outcome, reason, ended_by, cause, digits; journey (codes, under the step that wrote them; recordings' lines
                last); legs (`asha busy`); asked (paths in order, with parameters that must be among those sent), delivery
-               (its type), recordings (`talk 2 good`), mails (`desk@acme.example: a subject`)
+               (its type), recordings (`talk 2 good`), mails (`desk@acme.example: a subject`);
+               heard (all texts that were played to the caller, as one)
 """
 
 from __future__ import annotations

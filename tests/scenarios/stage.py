@@ -217,7 +217,8 @@ class Stage(ABC):
         if [one.event["type"] for one in came] != kinds or not all(one.signed for one in came):
             kinds.append(f"came as {[(one.event['type'], one.signed) for one in came]}")
         asked = [one for one in self.crm.requests if one.path.startswith(f"{cast.prefix}/") and one.path != hook]
-        told = tell(state, cast.names, asked, cast.prefix, kinds)
+        sounds = cast.caller.sounds if cast.caller is not None else []
+        told = tell(state, cast.names, asked, cast.prefix, kinds, sounds)
         told.mails = [f"{mail['To']}: {mail['Subject']}" for mail in (cast.mail or self.mail).to(call)]
         return told
 

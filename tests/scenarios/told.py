@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from exoflow.calls.model import CallState
@@ -39,6 +40,9 @@ class Told:
     """types, in the order of the store"""
     mails: list[str] = field(default_factory=list)
     """receivers and subject"""
+    heard: list[str] = field(default_factory=list)
+    """texts that the switch was told to play to the caller, whether he stayed for them or not; not compared between rings, for
+    what is played beside a CRM's answer is chance"""
     problem: str = ""
     """why there is no record"""
 
@@ -54,7 +58,14 @@ class Told:
         return shown + [f"delivery: {kind}" for kind in self.deliveries] + [f"mail: {one}" for one in self.mails]
 
 
-def tell(state: CallState, names: dict[str, str], asked: Iterable[Request], prefix: str, deliveries: Iterable[str]) -> Told:
+def tell(
+    state: CallState,
+    names: dict[str, str],
+    asked: Iterable[Request],
+    prefix: str,
+    deliveries: Iterable[str],
+    sounds: Iterable[str] = (),
+) -> Told:
     """`names`: agents' names by their numbers. `prefix`: of this scenario's paths at the CRM."""
     return Told(
         outcome=state.outcome or "",
@@ -67,7 +78,14 @@ def tell(state: CallState, names: dict[str, str], asked: Iterable[Request], pref
         recordings=[f"{one.kind} {one.channels} {one.state}" for one in state.recordings],
         asked=[(one.path.removeprefix(prefix), parameters(one)) for one in asked],
         deliveries=list(deliveries),
+        heard=[text(Path(sound)) for sound in sounds],
     )
+
+
+def text(sound: Path) -> str:
+    """What a rendered prompt says; of another file its name."""
+    said = sound.with_suffix(".txt")
+    return said.read_text(encoding="utf-8") if said.exists() else sound.name
 
 
 def normal(lines: Journey) -> Journey:
@@ -105,6 +123,8 @@ def unexpected(scenario: Scenario, told: Told) -> list[str]:
         if name == "legs":
             got = [" ".join(leg.split()[: len(text.split())]) for leg, text in zip(told.legs, want, strict=False)]
             got += told.legs[len(want) :]
+        elif name == "heard":
+            want, got = want.split(), " ".join(told.heard).split()
         elif name == "delivery":
             want, got = [want] if want else [], told.deliveries
         else:
