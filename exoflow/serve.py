@@ -48,7 +48,7 @@ class Service:
         if report.absent:
             wanted = ", ".join(f"{item.path} ({item.where})" for item in report.absent)
             raise PromptError(f"sound files are missing: {wanted}; bring them, or use `say`")
-        self.store = open_store(config.store)
+        self.store = open_store(config.store, spill=config.spill)
         self.book = CallBook(self.store, accounts=self._account)
         self.crm = CrmClient()
         self.sender = Sender(self.store, self.crm, self._account)
