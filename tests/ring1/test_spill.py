@@ -1,0 +1,393 @@
+"""The spill: durable before anybody is told, applied once in effect, damaged tails passed over, bounded."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from hall import BYE, WAIT, Hall, eventually, menu, say
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.disks import small_disk
+
+from exoflow.calls import book as book_module
+from exoflow.calls.book import CallBook
+from exoflow.calls.lookup import deliveries_of
+from exoflow.calls.model import CallFacts, Leg
+from exoflow.config.model import Account
+from exoflow.errors import StoreError
+from exoflow.store import open_store, tables
+from exoflow.store import spill as spill_module
+from exoflow.store import sqlite as store_module
+from exoflow.store.changes import Change
+from exoflow.store.spill import Spill
+from exoflow.store.sqlite import Store
+
+NOW = datetime(2026, 11, 23, 6, 30, 0, 125000, tzinfo=UTC)
+FLOWS = {"main": {"start": "bye", "steps": {"bye": {"hangup": {}}}}}
+ACCOUNT = Account.model_validate({"name": "Acme", "flows": FLOWS, "deliveries": {"url": "https://crm.example/calls"}})
+FLOW = {"ask": menu({"1": "hello"}), "hello": say("Hi."), "bye": BYE}
+Start = Callable[..., Hall]
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(store_module, "SPILL_SECONDS", 0.05)
+    monkeypatch.setattr(book_module, "CLOSE_COMMIT_SECONDS", 0.3)
+
+
+@pytest.fixture
+def spill(tmp_path: Path) -> Path:
+    folder = tmp_path / "spill"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/calls.db"
+
+
+@pytest.fixture
+def full(url: str, spill: Path) -> Iterator[Store]:
+    """A store that takes nothing more, with its spill."""
+    store = open_store(url, spill=spill)
+    fill(store)
+    yield store
+    store.close()
+
+
+def fill(store: Store) -> None:
+    raw: Any = store._writing._connection
+    raw.exec_driver_sql("PRAGMA query_only = 1").close()  # real SQLITE_READONLY for whatever is written
+    raw.rollback()
+
+
+def mend(store: Store) -> None:
+    raw: Any = store._writing._connection
+    raw.exec_driver_sql("PRAGMA query_only = 0").close()
+    raw.rollback()
+    eventually(lambda: not store.behind)
+
+
+def facts(number: int = 0) -> CallFacts:
+    return CallFacts(f"{number:032x}", f"channel-{number}", NOW, "PRI1", "2400", "98765\u0939", account="acme", flow="main")
+
+
+def book_of(store: Store) -> CallBook:
+    return CallBook(store, accounts={"acme": ACCOUNT}.get)
+
+
+def spilled_call(book: CallBook, number: int) -> Any:
+    """A call with a leg and a journey, closed; all of it is in the spill when it returns."""
+    call = book.open(facts(number), ACCOUNT)
+    call.note("C", "menu.key", "The caller pressed 1 \u260e.", key="1", odd="\udcff")
+    call.add_leg(Leg(f"leg-{number}", 1, "+919876543211", "PRI1", q850=16, answered_at=NOW, released_at=NOW))
+    call.close("answered")
+    eventually(lambda: call.id not in book.live)
+    return call
+
+
+def file_of(spill: Path) -> Path:
+    (path,) = spill.glob("*.spill")
+    return path
+
+
+def row(number: int, **changes: Any) -> dict[str, Any]:
+    return {"hour": NOW, "name": f"n{number}", "trunk": "", "source": "s", "amount": 1.0, **changes}
+
+
+def lines_of(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+# --- calls -------------------------------------------------------------------------------------------
+
+
+def test_calls_go_into_the_spill_and_from_there_into_the_store(full: Store, spill: Path) -> None:
+    book = book_of(full)
+    calls = [spilled_call(book, number) for number in range(20)]
+    health = full.health()
+    assert health.spilled == file_of(spill).stat().st_size > 0
+    assert (health.waiting, health.spill, health.dropped) == (0, "", {})
+    assert book.recent(50) == []
+    mend(full)
+    assert file_of(spill).stat().st_size == 0
+    for call in calls:
+        assert book.get(call.id) == call.state
+        (delivery,) = full.read(lambda c, call=call: deliveries_of(c, call.id))
+        assert delivery.state == "pending"
+
+
+def test_nothing_is_sent_from_the_spill_and_all_of_it_after(hall: Start, spill: Path) -> None:
+    h = hall(FLOW, speed=None, main={"spill": str(spill)})
+    fill(h.service.store)
+    phones = []
+    for _ in range(5):
+        phones.append(h.call(keys="1"))
+        assert phones[-1].wait(WAIT)
+        assert "Hi." in phones[-1].texts
+    eventually(lambda: not h.service.book.live)
+    assert h.crm.deliveries == []
+    assert len(lines_of(file_of(spill))) >= 5
+    mend(h.service.store)
+    h.crm.wait_for_deliveries(5)
+    received = sorted(request.event["data"]["call"] for request in h.crm.deliveries)
+    assert received == sorted(h.states[phone.uuid].facts.id for phone in phones)
+
+
+def test_a_call_that_spilled_in_the_middle_ends_in_the_store(full: Store) -> None:
+    """The order: what is newer is never overwritten by what was spilled before."""
+    book = book_of(full)
+    call = book.open(facts(1), ACCOUNT)
+    call.digits("1")
+    eventually(lambda: full.health().spilled > 0)
+    mend(full)
+    call.digits("2")
+    call.close("served")
+    eventually(lambda: not book.live)
+    found = book.get(call.id)
+    assert found is not None
+    assert (found.digits, found.outcome) == ("2", "served")
+
+
+def test_the_next_start_applies_what_a_dead_process_spilled(url: str, full: Store, spill: Path) -> None:
+    call = spilled_call(book_of(full), 1)
+    kept = file_of(spill).read_bytes()
+    full.close()
+    assert file_of(spill).read_bytes().startswith(kept)  # the store still takes nothing when it is closed
+    again = open_store(url, spill=spill)
+    assert not again.behind
+    book = book_of(again)
+    assert book.unfinished() == []
+    assert book.get(call.id) == call.state
+    again.close()
+
+
+def test_a_spill_that_was_applied_but_not_yet_emptied_is_applied_again_without_effect(
+    url: str, full: Store, spill: Path
+) -> None:
+    """A death between the commit and the emptying; a delivery that was sent meanwhile is not sent again."""
+    call = spilled_call(book_of(full), 1)
+    kept = file_of(spill).read_bytes()
+    mend(full)
+    full.write(lambda c: c.execute(tables.deliveries.update().values(state="delivered")))
+    full.close()
+    file_of(spill).write_bytes(kept)
+    again = open_store(url, spill=spill)
+    assert book_of(again).get(call.id) == call.state
+    (delivery,) = again.read(lambda c: deliveries_of(c, call.id))
+    assert delivery.state == "delivered"
+    again.close()
+
+
+def test_what_waits_when_the_process_ends_is_spilled_at_once(url: str, full: Store, spill: Path) -> None:
+    book = book_of(full)
+    eventually(lambda: book.open(facts(1), ACCOUNT) and full.trouble)
+    call = book.open(facts(2), ACCOUNT)
+    gevent.spawn(call.close, "served")
+    gevent.sleep(0)
+    full.close()
+    again = open_store(url, spill=spill)
+    found = book_of(again).get(call.id)
+    assert found is not None
+    assert found.outcome == "served"
+    again.close()
+
+
+def test_the_spill_is_applied_to_the_file_that_replaces_a_damaged_one(
+    tmp_path: Path, url: str, full: Store, spill: Path
+) -> None:
+    """Its lines need no row of the file they were spilled for."""
+    call = book_of(full).open(facts(1), ACCOUNT)
+    mend(full)
+    assert call.on_disk()
+    fill(full)
+    call.note("C", "menu.key", "key")
+    call.close("served")
+    eventually(lambda: not call.book.live)
+    full.close()
+    for path in tmp_path.glob("calls.db*"):
+        path.unlink()
+    again = open_store(url, spill=spill)
+    found = book_of(again).get(call.id)
+    assert found is not None
+    assert found.outcome == "served"
+    assert again.health().unusable == 0
+    again.close()
+
+
+# --- a kill in the middle of spilling ----------------------------------------------------------------
+
+KILLED = """
+import sys
+from gevent import monkey; monkey.patch_all()
+from pathlib import Path
+sys.path[:0] = {path!r}
+import test_spill as t
+t.store_module.SPILL_SECONDS = 0.0
+t.store_module.RETRY_SECONDS = 0.01
+store = t.open_store({url!r}, spill=Path({spill!r}))
+t.fill(store)
+book = t.book_of(store)
+number = 0
+while True:
+    call = book.open(t.facts(number), t.ACCOUNT)
+    if call.close("served"):
+        print(number, flush=True)
+    number += 1
+"""
+
+
+def test_a_kill_while_spilling_loses_no_call_that_was_said_to_be_durable(url: str, spill: Path) -> None:
+    moments = random.Random(20261123)
+    for _ in range(3):
+        code = KILLED.format(path=sys.path, url=url, spill=str(spill))
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for _ in range(moments.randrange(5, 40)):
+            durable = int(process.stdout.readline())
+        os.kill(process.pid, signal.SIGKILL)
+        durable = max([durable, *(int(line) for line in process.stdout.read().splitlines() if line)])
+        process.wait()
+        store = open_store(url, spill=spill)
+        closed = store.read(lambda c: c.exec_driver_sql("SELECT id FROM calls WHERE outcome = 'served'").scalars().all())
+        assert {facts(number).id for number in range(durable + 1)} <= set(closed)
+        assert store.read(lambda c: c.exec_driver_sql("SELECT count(*) FROM deliveries").scalar()) == len(closed)
+        store.close()
+
+
+# --- the file ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [1, 10, 60])
+def test_a_cut_off_tail_is_passed_over_counted_and_written_on_behind(tmp_path: Path, cut: int) -> None:
+    one = Spill(tmp_path, tmp_path / "calls.db")
+    one.append([Change([(tables.counts, [row(number)])]) for number in range(3)])
+    one.close()
+    os.truncate(one.path, one.path.stat().st_size - cut)
+    two = Spill(tmp_path, tmp_path / "calls.db")
+    two.append([Change([(tables.counts, [row(9)])])])
+    found = [change.rows[0][1][0]["name"] for batch in two.batches() for _, change in batch]
+    # without its newline only, the line is whole
+    assert (found, two.unusable) == ((["n0", "n1", "n2", "n9"], 0) if cut == 1 else (["n0", "n1", "n9"], 1))
+    two.close()
+
+
+def test_a_flipped_bit_costs_its_line_and_no_other(url: str, full: Store, spill: Path) -> None:
+    book = book_of(full)
+    for number in range(3):
+        spilled_call(book, number)
+    full.close()
+    data = bytearray(file_of(spill).read_bytes())
+    data[20] ^= 4
+    file_of(spill).write_bytes(data)
+    again = open_store(url, spill=spill)
+    assert again.health().unusable == 1
+    assert len(book_of(again).recent(10)) >= 2
+    assert file_of(spill).stat().st_size == 0
+    again.close()
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.binary(max_size=3000))
+def test_no_bytes_in_a_spill_keep_exoflow_from_starting(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    folder = tmp_path_factory.mktemp("spill")
+    spill = Spill(folder, folder / "calls.db")
+    spill.path.write_bytes(data)
+    assert [change for batch in spill.batches() for change in batch] == []
+    spill.close()
+
+
+def test_a_line_with_its_checksum_that_the_tables_refuse_is_put_aside(url: str, spill: Path, tmp_path: Path) -> None:
+    open_store(url, spill=spill).close()
+    lines = [Change([(tables.counts, [row(1)])]).line(), Change([(tables.counts, [row(2, amount=None)])]).line()]
+    file_of(spill).write_bytes(b"".join(lines))
+    store = open_store(url, spill=spill)
+    assert store.read(lambda c: c.exec_driver_sql("SELECT name FROM counts").scalars().all()) == ["n1"]
+    assert store.health().unusable == 1
+    assert file_of(spill).with_suffix(".refused").read_bytes() == lines[1]
+    store.close()
+
+
+def test_two_stores_share_a_folder(tmp_path: Path, spill: Path) -> None:
+    stores = [open_store(f"sqlite:///{tmp_path}/{folder}/calls.db", spill=spill) for folder in made(tmp_path, "a", "b")]
+    assert len(list(spill.glob("*.spill"))) == 2
+    for store in stores:
+        store.close()
+
+
+def made(tmp_path: Path, *names: str) -> list[str]:
+    for name in names:
+        (tmp_path / name).mkdir()
+    return list(names)
+
+
+# --- its own limits ------------------------------------------------------------------------------------
+
+
+def test_a_full_spill_leaves_the_rest_in_memory_and_says_so(full: Store, spill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill_module, "MAX_BYTES", 6000)
+    book = book_of(full)
+    calls = [book.open(facts(number), ACCOUNT) for number in range(20)]
+    for call in calls:
+        gevent.spawn(call.close, "served")
+    eventually(lambda: full.health().spill)
+    assert "its limit" in full.health().spill
+    assert file_of(spill).stat().st_size <= 6000
+    assert not full.spills
+    monkeypatch.undo()
+    mend(full)
+    eventually(lambda: not book.live)
+    assert len(book.recent(50)) == 20
+
+
+def appended_without_end(spill: Spill, change: Change) -> None:
+    while True:
+        spill.append([change])
+
+
+def test_a_spill_whose_disk_is_full_keeps_whole_lines_only(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kib=64) as disk:
+        spill = Spill(disk, tmp_path / "calls.db")
+        change = Change([(tables.counts, [row(1, trunk="x" * 5000)])])
+        with pytest.raises(StoreError, match="free space"):
+            appended_without_end(spill, change)
+        lines = lines_of(spill.path)
+        assert 5 < len(lines) < 20
+        assert all(line.endswith(b"\n") for line in lines)
+        assert sum(len(batch) for batch in spill.batches()) == len(lines)
+        spill.close()
+
+
+def test_a_spill_that_cannot_be_opened_does_not_keep_a_sound_store_from_its_calls(url: str, tmp_path: Path) -> None:
+    store = open_store(url, spill=tmp_path / "nowhere")
+    assert "could not be opened" in store.health().spill
+    book = book_of(store)
+    assert book.open(facts(1), ACCOUNT).close("served")
+    store.close()
+
+
+def test_without_a_spill_a_short_trouble_costs_nothing(url: str) -> None:
+    store = open_store(url)
+    book = book_of(store)
+    fill(store)
+    call = book.open(facts(1), ACCOUNT)
+    assert not call.close("served")
+    mend(store)
+    eventually(lambda: not book.live)
+    with closing(sqlite3.connect(store.path)) as connection:
+        assert connection.execute("SELECT outcome FROM calls").fetchall() == [("served",)]
+    store.close()
