@@ -107,6 +107,11 @@ class Dialplan:
         self.path = path
         self.contexts = _contexts(path)
 
+    def read_again(self) -> Dialplan:
+        """The same files as they are now. Raises DialplanError."""
+        _contexts.cache_clear()
+        return Dialplan(self.path)
+
     def hunt(self, session: Session, destination: str, context: str) -> Route | None:
         """The actions for a destination, the inline ones done; None when no extension had any."""
         route: Route | None = None

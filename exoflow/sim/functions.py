@@ -1,6 +1,6 @@
 """The API functions that the dialplan uses inside `${…}`: without effect on anything, so that they may run here.
 
-Sources: mod_expr.c, mod_commands.c (cond_function 2109, strepoch, file_exists).
+Sources: mod_expr.c, mod_commands.c (cond_function 2109, strepoch, strftime, file_exists).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,10 +83,16 @@ def _epoch(session: Session, _: str) -> str:
     return str(session.switch.clock.judging_micros() // 1_000_000)
 
 
+def _strftime(session: Session, form: str) -> str:
+    """The box's local time; the other form, `epoch|format`, nobody of ours uses."""
+    return datetime.fromtimestamp(session.switch.clock.micros() / 1e6).strftime(form)
+
+
 FUNCTIONS: dict[str, Callable[[Session, str], str]] = {
     "expr": _expr,
     "cond": _cond,
     "file_exists": _exists,
     "strepoch": _epoch,
+    "strftime": _strftime,
     "strmicroepoch": _micros,
 }
