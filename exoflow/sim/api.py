@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from exoflow.sim.apps.basic import schedule_transfer
 from exoflow.sim.causes import cause_name
+from exoflow.sim.dialplan import DialplanError
 
 if TYPE_CHECKING:
     from exoflow.sim.channel import Channel
@@ -98,6 +99,15 @@ def _sched_del(switch: EmbeddedSwitch, arguments: str) -> str:
     return f"+OK Deleted: {deleted}\n"
 
 
+def _reloadxml(switch: EmbeddedSwitch, arguments: str) -> str:
+    """Files that cannot be read leave what there is (switch_xml.c)."""
+    try:
+        switch.dialplan = switch.dialplan.read_again()
+    except DialplanError as error:
+        return f"-ERR [{error}]\n"
+    return "+OK [Success]\n"
+
+
 def _global_getvar(switch: EmbeddedSwitch, arguments: str) -> str:
     return switch.globals.get(arguments.strip(), "")
 
@@ -165,6 +175,7 @@ _COMMANDS: dict[str, Callable[[EmbeddedSwitch, str], str]] = {
     "uuid_transfer": _uuid_transfer,
     "sched_del": _sched_del,
     "sched_transfer": _sched_transfer,
+    "reloadxml": _reloadxml,
     "global_getvar": _global_getvar,
     "global_setvar": _global_setvar,
     "status": _status,
