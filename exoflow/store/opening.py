@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MODE = 0o600  # callers' numbers are in it, and configurations that may have passwords in them
 BUSY_MS = 5000  # how long one statement waits for another process's lock
 CHECKED_BYTES = 64 * 1024 * 1024  # a full check of a larger file would hold the start up for more than about 0.2 s
 MARK_AT = 68  # of the application id in a SQLite file (sqlite.org/fileformat2.html, 1.3)
@@ -83,6 +84,8 @@ def _writable(path: Path, *, made: bool) -> Connection:
         )
     revision = _recognise(path)
     connection = _opened(path, _engine(path, "rw" if path.exists() else "rwc"))
+    if path.stat().st_mode & ~MODE & 0o777:
+        log.warning("%s: other users may read it, and callers' numbers are in it: chmod %o %s", path, MODE, path)
     if revision != HEAD:
         try:
             _migrate(path, connection)
@@ -179,6 +182,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        if mode == "rwc":
+            path.chmod(MODE)  # SQLite gives its other files the same
     else:
         connection.execute("PRAGMA query_only=1")
     return connection

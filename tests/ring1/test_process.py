@@ -89,6 +89,14 @@ def test_the_supervisors_socket_is_taken_and_readiness_told(site: Site) -> None:
     assert any("waits for calls on 127.0.0.1:" in told.get("STATUS", "") for _, told in life.said)
 
 
+def test_only_its_user_reads_the_store(site: Site) -> None:
+    site.start()
+    phone = site.call()
+    assert phone.wait_until(lambda p: p.asked.is_set(), 10)
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in site.folder.glob("exoflow.db*") if file.suffix != ".lock"}
+    assert modes == dict.fromkeys(("exoflow.db", "exoflow.db-wal", "exoflow.db-shm"), "0o600")
+
+
 def test_without_a_supervisor_it_listens_itself(site: Site) -> None:
     config = site.write(switch={"listen": "127.0.0.1:0"})
     process = subprocess.Popen([EXOFLOW, "serve", "-c", config], stdout=subprocess.PIPE, text=True)
