@@ -24,6 +24,11 @@ READ_BYTES = 4096  # of typed text at once
 _LINE = re.compile(r"(?:(\d+)\s*:)?\s*(.*)", re.DOTALL)
 _AGENT = re.compile(r"([abre])\s*(\d+)")
 _KEYS = re.compile(r"[0-9*#]+")
+_STOPS = {
+    "ORIGINATOR_CANCEL": "the caller has gone",
+    "NO_ANSWER": "it has rung for long enough",
+    "LOSE_RACE": "another answered",
+}
 _REFUSALS = {"b": "USER_BUSY", "r": "CALL_REJECTED"}
 
 
@@ -68,6 +73,12 @@ class Terminal:
         number = len(self.handsets)
         prefix = next((caller.prefix for caller in self.callers if caller.phone is handset.caller), "")
         click.echo(f"{prefix}            phone {number} ({handset.who}): a{number} answers, b{number} busy, r{number} rejects")
+
+        def over(cause: str) -> None:
+            if not handset.lifted and not handset.cause:
+                click.echo(f"{prefix}            phone {number} ({handset.who}) stops ringing: {_STOPS.get(cause, cause)}")
+
+        handset.told = over
 
     def hangup(self) -> None:
         """All callers hang up, and no more of them call."""

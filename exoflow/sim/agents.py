@@ -22,6 +22,7 @@ class Handset:
     lifted: bool = False
     cause: str = ""  # released with it
     over: bool = False  # the leg has ended, from whichever side
+    told: Callable[[str], None] = lambda cause: None  # of the leg's end
 
     def answer(self) -> None:
         self.lifted = True

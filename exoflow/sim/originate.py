@@ -177,6 +177,7 @@ class BLeg:
                 channel.wake.wait()
                 channel.wake.clear()
         handset.over = True
+        handset.told(channel.cause)
 
     def _steps(self, script: AgentScript) -> list[tuple[float, Callable[[Channel], None]]]:
         """What happens, each so many seconds after the one before."""

@@ -132,6 +132,25 @@ def test_agents_phones_are_answered_and_refused_by_hand(terminals: list[Terminal
     assert "outcome        answered" in shown
 
 
+@pytest.mark.parametrize(("leaves", "why"), [(True, "the caller has gone"), (False, "it has rung for long enough")])
+def test_a_phone_that_stops_ringing_by_itself_is_told(
+    leaves: bool, why: str, terminals: list[Terminal], tmp_path: Path
+) -> None:
+    """By the caller's hanging up, or by the limit of the ringing; what was refused by hand is not told again."""
+    terminal = start(terminals, tmp_path, "--agents", "hand", "--keys", "2", "--speed", "4" if leaves else "20")
+    terminal.until("phone 1 (")
+    if leaves:
+        terminal.type("b1")
+        terminal.until("phone 2 (")
+        terminal.type("h")
+    number = 2 if leaves else 1
+    assert why in terminal.until(f"phone {number} (")
+    if not leaves:
+        terminal.type("a1")
+        terminal.until("phone 1 does not ring")
+    assert terminal.rest().count("stops ringing") == (1 if leaves else 2)
+
+
 def test_several_callers_have_their_own_lines_and_keys(terminals: list[Terminal], tmp_path: Path) -> None:
     terminal = start(terminals, tmp_path, "--calls", "2", "--speed", "4")
     waiting = {terminal.until(ASKED)[:2] for _ in range(2)}
