@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from typing import Literal
 
 from exoflow.calls.model import CallOutcome, CallState, Stage
 from exoflow.config.steps import Step
 from exoflow.errors import CallEnded, Disconnected, ExoflowError
+from exoflow.esl.session import CallSession
 from exoflow.flow.applets import APPLETS
-from exoflow.flow.here import Here, Place
+from exoflow.flow.gone import GoneSession
+from exoflow.flow.here import Here
+from exoflow.flow.progress import Place
 from exoflow.lines.legs import moment
 
 log = logging.getLogger("exoflow.flow")
@@ -24,55 +28,58 @@ WAYS_ON = ("failed", "otherwise", "unanswered", "redirect", "next")
 
 def run(here: Here) -> None:
     """From `here.step` to the flow's end. Raises Disconnected when the socket is lost and not the call: another takes over."""
-    passed_over = False
-    branch: str | Place | None = None
     seen_alone: set[Place] = set()
-    for _ in range(MAX_STEPS):
-        step = here.flow.steps[here.step]
-        here.way.append(here.place)
-        applet = APPLETS[step.applet]
+    while here.at.visit < MAX_STEPS:
+        here.enter()
         _still_ours(here)
         if here.caller_gone:
             _caller_left(here)
             if here.place in seen_alone:
                 break  # round and round without anybody
             seen_alone.add(here.place)
-        try:
-            if here.caller_gone and applet.needs_caller:
-                passed_over = True
-                branch = applet.gone(here, step)
-            else:
-                branch = applet.run(here, step)
-        except CallEnded:
-            passed_over = passed_over or applet.needs_caller  # or not done to its end, which is the same to the caller
-            _caller_left(here)
-            branch = applet.gone(here, step)
-        except ExoflowError as error:
-            if error.connection_gone:
-                here.note(
-                    "C", "socket.lost", f"The call's socket was lost in this step; the dialplan gives the call back: {error}"
-                )
-                raise
-            branch = _way_on(step)
-            on = f"on to {step.branches()[branch]}" if branch is not None else "the flow ends here"
-            here.failed("C", "step.failed", f"The step could not be done, {on}: {error}")
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            text = f"exoflow itself failed in this step ({what}); its log has the place. The call goes back to the dialplan"
-            here.failed("C", "step.crashed", text)
-            raise
+        branch = _do(here, here.flow.steps[here.step])
+        here.came_back()
         if branch is None:
             break
         if here.caller_gone:
             _caller_left(here)  # a step that needs no caller does not notice
-        if isinstance(branch, Place):
-            here.go_to(branch)
-        else:
-            here.step = step.branches()[branch]
+        here.go_to(branch)
     else:
         here.failed("C", "flow.too_long", f"The flow went through {MAX_STEPS} steps; look for a circle in it")
     _still_ours(here)
-    _finish(here, passed_over)
+    _finish(here)
+
+
+def _do(here: Here, step: Step) -> Place | None:
+    """Does a step; where the flow goes on, None at its end."""
+    applet = APPLETS[step.applet]
+    branch: str | Place | None
+    try:
+        # what had ended while the call was away counts, also when its caller has left since
+        if here.caller_gone and applet.needs_caller and not here.has_ended:
+            here.at.passed_over = True
+            branch = applet.gone(here, step)
+        else:
+            branch = applet.run(here, step)
+    except CallEnded:
+        # or not done to its end, which is the same to the caller
+        here.at.passed_over = here.at.passed_over or applet.needs_caller
+        _caller_left(here)
+        branch = applet.gone(here, step)
+    except ExoflowError as error:
+        if error.connection_gone:
+            text = f"The call's socket was lost in this step; the dialplan gives the call back: {error}"
+            here.note("C", "socket.lost", text)
+            raise
+        branch = _way_on(step)
+        on = f"on to {step.branches()[branch]}" if branch is not None else "the flow ends here"
+        here.failed("C", "step.failed", f"The step could not be done, {on}: {error}")
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        text = f"exoflow itself failed in this step ({what}); its log has the place. The call goes back to the dialplan"
+        here.failed("C", "step.crashed", text)
+        raise
+    return Place(here.flow_name, step.branches()[branch]) if isinstance(branch, str) else branch
 
 
 def _still_ours(here: Here) -> None:
@@ -92,27 +99,39 @@ def _caller_left(here: Here) -> None:
         return
     session = here.session
     session.complete.wait(1.0)  # CHANNEL_HANGUP_COMPLETE carries the Q.850 number; it is right behind
-    at = moment(session.hangup_event) if session.hangup_event is not None else datetime.now(UTC)
-    by_switch = session.cause in SWITCH_CAUSES
-    here.call.caller_gone(at, session.cause, session.q850, "switch" if by_switch else "caller")
-    stage: Stage = "H" if here.talked else "G" if here.call.state.legs else "C"
-    who = f"FreeSWITCH ended the call ({session.cause})" if by_switch else "The caller hung up"
-    here.note(stage, "switch.ended" if by_switch else "caller.left", who, at=at, cause=session.cause, q850=session.q850)
+    at, by = _ended_at(session), _ended_by(session)
+    here.call.caller_gone(at, session.cause, session.q850, by)
+    if by == "exoflow":
+        return  # the step that did it has its line
+    stage: Stage = "H" if here.at.talked else "G" if here.call.state.legs else "C"
+    who = f"FreeSWITCH ended the call ({session.cause})" if by == "switch" else "The caller hung up"
+    here.note(stage, "switch.ended" if by == "switch" else "caller.left", who, at=at, cause=session.cause, q850=session.q850)
 
 
-def _finish(here: Here, passed_over: bool) -> None:
+def _finish(here: Here) -> None:
     session, call = here.session, here.call
     if not here.caller_gone:
         session.hang_up("NORMAL_CLEARING")
     if call.state.ended_at is None:
-        at = moment(session.hangup_event) if session.hangup_event is not None else datetime.now(UTC)
-        call.caller_gone(at, session.cause, session.q850, "exoflow")
+        call.caller_gone(_ended_at(session), session.cause, session.q850, "exoflow")
     here.wait_for_aftermath()
-    outcome = _outcome(call.state, passed_over)
-    reason = "" if outcome in ("answered", "served", "voicemail") else here.reason or "caller.left"
+    outcome = _outcome(call.state, here.at.passed_over)
+    reason = "" if outcome in ("answered", "served", "voicemail") else here.at.reason or "caller.left"
     if outcome == "abandoned":
         reason = "caller.left"
     call.close(outcome, reason)
+
+
+def _ended_at(session: CallSession | GoneSession) -> datetime:
+    if isinstance(session, GoneSession):
+        return session.hung_up_at
+    return moment(session.hangup_event) if session.hangup_event is not None else datetime.now(UTC)
+
+
+def _ended_by(session: CallSession | GoneSession) -> Literal["caller", "exoflow", "switch"]:
+    if session.cause in SWITCH_CAUSES:
+        return "switch"
+    return session.ended_by if isinstance(session, GoneSession) else "caller"
 
 
 def _outcome(state: CallState, passed_over: bool) -> CallOutcome:

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 
 from exoflow.calls.book import Call
-from exoflow.calls.model import Entry, Stage
+from exoflow.calls.model import Stage
 from exoflow.config.model import Account, Config, Flow
 from exoflow.config.steps import Prompt
 from exoflow.crm.http import CrmClient
 from exoflow.crm.smtp import Mailer
 from exoflow.errors import DeadlineExceeded, Disconnected, ExoflowError, UnsafeText
 from exoflow.esl import safety
-from exoflow.esl.codec import Event
+from exoflow.esl.codec import Headers
 from exoflow.esl.session import CallSession
 from exoflow.flow import variables
+from exoflow.flow.gone import GoneSession
+from exoflow.flow.progress import MARKER, MAX_CRM_CHARS, MAX_WAY, Marker, Place, Progress
 from exoflow.lines.legs import moment
 from exoflow.lines.lines import Lines
 from exoflow.prompts import PROMPT_GONE, PromptBook
 
 log = logging.getLogger("exoflow.flow")
 
+KEYS = "0123456789*#"
+PLAYED = "the prompt had played to its end"
 TRANSFERRED = "transfer"  # the journey's line of a call that goes on in another flow
-ANY_KEY = "[0-9*#]"
 QUICK_SECONDS = 5.0  # for applications that take no time of their own; a busy box needs some 0.1 s
 PROMPT_MARGIN = 10.0  # seconds beyond a prompt's own length before its end is given up
 UNKNOWN_PROMPT_SECONDS = 300.0  # for a sound whose length cannot be read
@@ -55,44 +58,32 @@ class Parts:
     mailer: Mailer = field(default_factory=Mailer)
 
 
-class Place(NamedTuple):
-    """A step of a flow of the account."""
-
-    flow: str
-    step: str
-
-
-class Keys(NamedTuple):
-    """What a caller pressed: the keys, and the one that ended them, if one did."""
-
-    pressed: str
-    ended_by: str
-
-
 class Here:
     """One call in its flow. Applets use it; the engine moves it from step to step."""
 
-    def __init__(self, parts: Parts, session: CallSession, call: Call, account_id: str, account: Account, flow: str) -> None:
+    def __init__(
+        self, parts: Parts, session: CallSession | GoneSession, call: Call, account_id: str, account: Account, flow: str
+    ) -> None:
         """`flow` is the name of one of the account's."""
         self.parts, self.session, self.call = parts, session, call
         self.account_id, self.account = account_id, account
         self.flow_name = flow
         self.step = self.flow.start
-        self.way: list[Place] = []  # where the caller has been, this step last
-        self.backs: dict[Place, int] = {}  # how often each `back` has led back
+        self.at = Progress()
         self.transfers = 0
         self.language = account.language
         self.pending: list[Prompt] = []  # greetings that the next menu plays, so that the caller may type over them
-        self.talked = False  # did the connect step that ran last end in a talk?
-        self.reason = ""  # code of the entry that explains why the last thing failed
         self.selected: str | None = None  # what the last passthru's answer selects
-        self.keys_collected = 0
-        self._end_key_left = False  # does the channel still have the end key of the digits before?
-        self.late_end_key = ""  # may still be pressed by who has given all digits that were asked for
-        # what the flow knows by name; restored from the journey when a call comes back
-        self.variables: dict[str, variables.Value] = {**self.flow.arguments, **variables.remembered(call.state.journey)}
+        self.variables: dict[str, variables.Value] = dict(self.flow.arguments)  # what the flow knows by name
+        self.consent: bool | None = None  # to being recorded; None: not asked
+        self.keys_typed = ""  # while no app had the call, oldest first (dialplan/from-pri/40-died.xml)
         self.crm_said: Any = None  # JSON body of the last passthru's answer
-        self.consent = variables.consented(call.state.journey)  # to being recorded; None: not asked
+        self.end_key_left = False  # does the channel still have the end key of the digits before?
+        self.doing = 0  # applications of this visit that take time, begun until now
+        self._ended: Marker | None = None  # the last of them that had ended when the call came back
+        self._lapses = 0  # how often the call's lease had run out by then
+        self._inside = False  # does it go on inside a step?
+        self._unsaid = False  # that it has come back
         self._aftermath: list[gevent.Greenlet] = []
         self._aftermath_seconds = AFTERMATH_SECONDS
 
@@ -112,31 +103,118 @@ class Here:
             self.variables.update(self.account.flows[place.flow].arguments)
         self.flow_name, self.step = place
 
-    def restore(self) -> None:
-        """The call comes back after its socket was lost: flow, step, language and what a CRM selected, from its journey.
+    def enter(self) -> None:
+        """The step begins, or goes on if the call has come back in it."""
+        if self._inside:
+            self._inside = False
+            return
+        self.at.visit += 1
+        self.at.way.append(self.place)
+        del self.at.way[:-MAX_WAY]
+        self.at.data, self.at.pending, self.doing = {}, list(self.pending), 0
+        self.keep()
 
-        The way back is not in it: a `back` goes by `otherwise` until the caller has taken new steps."""
+    def remember(self, answer: bytes) -> None:
+        """A CRM's answer, for `set`; one that is too long is not known any more when the call has come back."""
+        text = answer.decode("utf-8", "replace")
+        self.crm_said = variables.json_body(answer)
+        self.at.crm_said = text if self.crm_said is not None and len(text) <= MAX_CRM_CHARS else ""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What this step kept for going on inside it; empty when it begins."""
+        return self.at.data
+
+    def keep(self, **changes: Any) -> None:
+        """Keeps these, and how far the call is, for another process; None takes away. Never waits.
+
+        Whatever is noted and kept without a wait between is written together, so that no line is written twice.
+        """
+        kept = {name: value for name, value in {**self.at.data, **changes}.items() if value is not None}
+        self.at.data, self.at.doing = kept, self.doing
+        self.call.state.progress = self.at.written(self.place)
+        self.call.changed(whole=True)
+
+    # --- a call that comes back -----------------------------------------------------------------
+
+    def restore(self) -> None:
+        """The call comes back, after its socket was lost or its process died: how far it was, and what it knew."""
+        self._unsaid = True
+        self._recall()
+        kept, channel = self.call.state.progress, self.session.channel
+        if kept.get("step") in self.account.flows.get(kept.get("flow", ""), self.flow).steps:
+            self.at = Progress.read(kept)
+            self.flow_name, self.step = kept["flow"], kept["step"]
+        self._lapses = _number(channel.variable("exo_lapses"))
+        self._ended = Marker.read(channel.variable(MARKER))
+        self._inside = self.at.visit > 0
+        self.pending, self.doing = list(self.at.pending), self.at.doing
+        self.crm_said = variables.json_body(self.at.crm_said.encode())
+        self.keys_typed = "".join(key for key in channel.variable("exo_typed") if key in KEYS)
+        self.end_key_left = bool(channel.variable("read_terminator_used"))
+        answered = _number(channel.get("Caller-Channel-Answered-Time"))
+        if answered and not self.answered:
+            self._was_answered(datetime.fromtimestamp(answered / 1e6, UTC))
+
+    def _recall(self) -> None:
+        """What the journey alone knows."""
         for entry in self.call.state.journey:
             told = entry.evidence
             if told.get("to_flow") in self.account.flows:
-                self.go_to(Place(told["to_flow"], self.account.flows[told["to_flow"]].start))
+                self.variables.update(self.account.flows[told["to_flow"]].arguments)
                 self.transfers += entry.code == TRANSFERRED
-            elif entry.step in self.flow.steps and tells_where(entry):
-                self.step = entry.step
-            if entry.code == "language.chosen":
+            elif entry.code == "language.chosen":
                 self.language = told.get("language", self.language)
             elif entry.code == "passthru.branch":
                 self.selected = told.get("select")
+            variables.recall(self.variables, entry)
+        self.consent = variables.consented(self.call.state.journey)
+
+    @property
+    def has_ended(self) -> bool:
+        """Has the application that comes next ended already, while the call was away?
+
+        All before the marker have: if the store was slower than the call, its steps are gone through once more without
+        anything being done. What a lapsed lease cut off has not: the marker behind it is set all the same.
+        """
+        done = self._ended
+        if done is None or (self.at.visit, self.doing) >= done[:2]:
+            return False
+        return not self._is_marked or ((done.flow, done.step) == self._indices() and done.lapses == self._lapses)
+
+    @property
+    def _is_marked(self) -> bool:
+        """Is the application that comes next the one that the marker names?"""
+        return self._ended is not None and (self.at.visit, self.doing + 1) == self._ended[:2]
+
+    @property
+    def prefix(self) -> str:
+        """Keys of `keys_typed` that were used up by the application that comes next, which has ended."""
+        return self.keys_typed[self.at.typed : self._ended.typed] if self._ended is not None and self._is_marked else ""
+
+    def came_back(self, found: str = "") -> None:
+        """The journey's line of a call that comes back, once: what was found, for people."""
+        if self._unsaid:
+            self._unsaid = False
+            what = (
+                "The caller left while no exoflow had him"
+                if self.caller_gone
+                else "The call came back after its socket was lost"
+            )
+            text = f"{what}{': ' if found else ''}{found}; it goes on at {self.step}"
+            self.call.note("C", "call.resumed", text, step=self.step)
 
     # --- the record -----------------------------------------------------------------------------
 
     def note(self, stage: Stage, code: str, text: str, *, at: datetime | None = None, **evidence: Any) -> None:
         """A line of the journey, at this step."""
+        if not self.has_ended:
+            self.came_back()
         self.call.note(stage, code, text, step=self.step, at=at, **evidence)
 
     def failed(self, stage: Stage, code: str, text: str, **evidence: Any) -> None:
         """A line of the journey that explains a failure; the last one becomes the call's reason."""
-        self.reason = code
+        self.at.reason = code
         self.note(stage, code, text, **evidence)
 
     def afterwards(self, function: Callable[..., None], *arguments: Any, seconds: float = AFTERMATH_SECONDS) -> None:
@@ -157,11 +235,35 @@ class Here:
     def caller_gone(self) -> bool:
         return self.session.hung_up
 
-    def execute(self, application: str, argument: str = "", *, deadline: float = QUICK_SECONDS) -> Event:
-        """Runs an application; raises CallEnded also when the caller left while it ran."""
+    def execute(self, application: str, argument: str = "", *, deadline: float = QUICK_SECONDS) -> Headers:
+        """Runs an application that takes no time; raises CallEnded also when the caller left while it ran."""
         event = self.session.execute(application, argument, deadline=deadline)
         self.session.raise_if_disconnected()
         return event
+
+    def perform(
+        self, application: str, argument: Callable[[], str], *, deadline: float, found: Callable[[], str] = lambda: PLAYED
+    ) -> Headers:
+        """Runs an application that takes time, unless it had ended while the call was away; the journey then tells `found`.
+
+        Its results are variables of what is returned. A marker is queued behind it, which the switch sets at its end also when
+        nobody is here any more.
+        """
+        if self.has_ended:
+            if self._is_marked:
+                self.came_back(found())
+            self.doing += 1
+            return self.session.channel
+        self.came_back()
+        said = argument()
+        self.doing += 1
+        marker = Marker(self.at.visit, self.doing, *self._indices(), self.at.typed, self._lapses)
+        event = self.session.execute(application, said, deadline=deadline, then=("set", f"{MARKER}={marker.text}"))
+        self.session.raise_if_disconnected()
+        return event
+
+    def _indices(self) -> tuple[int, int]:
+        return list(self.account.flows).index(self.flow_name), list(self.flow.steps).index(self.step)
 
     def answer(self) -> None:
         """CONNECT, once: from here the caller pays, so it is done by the first step that plays, collects or connects."""
@@ -169,8 +271,12 @@ class Here:
             return
         self.execute("answer")
         event = self.session.answered_event
-        self.call.answered(moment(event) if event is not None else datetime.now(UTC))
-        self.note("C", "call.answered", "Answered: this step is the first that needs the caller on the line")
+        self._was_answered(moment(event) if event is not None else datetime.now(UTC))
+
+    def _was_answered(self, at: datetime) -> None:
+        self.call.answered(at)
+        text = "Answered: this step is the first that needs the caller on the line"
+        self.call.note("C", "call.answered", text, step=self.step)
 
     def sound(self, prompt: Prompt) -> str:
         """What the switch plays for a prompt in the caller's language, through the safety door; a tone and a line in the
@@ -210,63 +316,15 @@ class Here:
     def play(self, *prompts: Prompt) -> None:
         """Plays prompts that nobody types over. Raises CallEnded, Disconnected."""
         listed = list(prompts)
-        self.play_sound(self.sounds(listed), deadline=self.seconds(listed))
+        self.play_sound(lambda: self.sounds(listed), deadline=self.seconds(listed))
 
-    def play_sound(self, sound: str, *, deadline: float) -> None:
+    def play_sound(self, sound: Callable[[], str], *, deadline: float) -> None:
         """Plays a sound to its end; one that does not end is broken off and noted."""
         try:
-            self.execute("playback", sound, deadline=deadline)
+            self.perform("playback", sound, deadline=deadline)
         except DeadlineExceeded:
-            self.note("C", "switch.slow", f"Playing {sound} took longer than {deadline:.0f} s and was broken off")
+            self.note("C", "switch.slow", f"Playing {sound()} took longer than {deadline:.0f} s and was broken off")
             self.break_off()
-
-    def collect(self, prompts: list[Prompt], *, timeout: float, pattern: str, keys: Collection[str] = ()) -> str:
-        """One key, also one pressed while the prompts play; empty if none came. `keys` are those that mean something here.
-
-        Raises CallEnded, Disconnected. Any key is taken and judged by the flow: a pattern's mismatch would play the
-        switch's own error prompt.
-        """
-        late, self.late_end_key = self.late_end_key, ""
-        key = self._ask(prompts, 1, timeout, timeout, "none", pattern).pressed
-        if key and key == late and key not in keys:
-            self.note("C", "digits.late_end", f"Key {key} still belonged to the digits before: it is asked again")
-            key = self._ask(prompts, 1, timeout, timeout, "none", pattern).pressed
-        return key
-
-    def collect_digits(self, prompts: list[Prompt], *, most: int, timeout: float, digit_timeout: float, end_keys: str) -> Keys:
-        """Up to `most` keys, each of `end_keys` ending them; `timeout` seconds for the first, `digit_timeout` between two.
-
-        Raises CallEnded, Disconnected. How many are enough is judged by the flow: to the switch too few are none.
-        """
-        late, self.late_end_key = self.late_end_key, ""
-        arguments = (most, timeout, digit_timeout, end_keys if most > 1 and end_keys else "none", ANY_KEY)
-        keys = self._ask(prompts, *arguments)
-        if late and late in (keys.pressed, keys.ended_by if not keys.pressed else ""):
-            self.note("C", "digits.late_end", f"Key {late} still belonged to the digits before: it is asked again")
-            keys = self._ask(prompts, *arguments)
-        return keys
-
-    def _ask(self, prompts: list[Prompt], most: int, timeout: float, digit_timeout: float, end_keys: str, pattern: str) -> Keys:
-        """One play_and_get_digits. Each has a variable of its own, so that an old key is never read for a new one."""
-        if self._end_key_left:
-            # FreeSWITCH never takes it back (switch_ivr_play_say.c:2581): these digits would seem to end by the key of others
-            self.execute("unset", "read_terminator_used")
-        self.keys_collected += 1
-        variable = f"exo_keys_{self.keys_collected}"
-        words = (1, most, 1, round(timeout * 1000), end_keys, self.sounds(prompts), "silence_stream://10", variable, pattern)
-        argument = " ".join(str(word) for word in words)
-        if most > 1:
-            argument += f" {round(digit_timeout * 1000)}"
-        deadline = timeout + self.seconds(prompts) + (most - 1) * digit_timeout
-        try:
-            event = self.execute("play_and_get_digits", argument, deadline=deadline)
-        except DeadlineExceeded:
-            self.note("C", "switch.slow", "Collecting a key took longer than its prompt and time-out and was broken off")
-            self.break_off()
-            return Keys("", "")
-        ended_by = event.variable("read_terminator_used")
-        self._end_key_left = bool(ended_by)
-        return Keys(event.variable(variable), ended_by if most > 1 else "")
 
     def break_off(self) -> None:
         """Ends the application that runs; never raises but for the call's own end."""
@@ -279,20 +337,24 @@ class Here:
     def while_asking(self, ask: Callable[[], Any], hold: str, seconds: float) -> Any:
         """Runs `ask`, which ends by itself within `seconds`, in its own greenlet; an answered caller hears `hold` meanwhile.
 
-        Returns or raises what `ask` does, also when the caller leaves meanwhile: who asked wants to know.
+        Returns or raises what `ask` does, also when the caller leaves meanwhile: who asked wants to know. Raises Disconnected
+        as soon as the socket is lost: whoever gets the call next asks anew.
         """
         asking = gevent.spawn(ask)
         try:
-            asking.join(HOLD_AFTER)
+            gevent.wait([asking, self.session.closed], HOLD_AFTER, 1)
             if not asking.ready() and self.answered and not self.session.ended.is_set():
                 self._hold_until(asking, hold, seconds)
+            gevent.wait([asking, *([] if self.caller_gone else [self.session.closed])], count=1)
+            if not asking.ready() and not self.caller_gone:
+                raise Disconnected("an answer from elsewhere", str(self.session.close_reason))
             return asking.get()
         finally:
             asking.kill(block=False)
 
     def _hold_until(self, asking: gevent.Greenlet, hold: str, seconds: float) -> None:
         player = gevent.spawn(self._hold, hold, seconds)
-        asking.join()
+        gevent.wait([asking, self.session.closed], count=1)
         with gevent.Timeout(BREAK_SECONDS, False), suppress(ExoflowError):
             while not player.ready():
                 self.break_off()
@@ -314,15 +376,11 @@ class Here:
         return sound if times == 1 else "file_string://" + "!".join([sound] * times)
 
 
-# lines that are also written beside the call, which may be at another step by then
-_BESIDE = ("recording.", "crm.", "sms.", "mail.", "page.")
-
-
-def tells_where(entry: Entry) -> bool:
-    """Was the call at the entry's step when it was written?"""
-    return entry.code.endswith(".sending") or not entry.code.startswith(_BESIDE)
-
-
 HOLD_AFTER = 0.4  # seconds of silence before hold audio: most CRMs answer faster, and a caller must hear something within 1 s
 HOLD_TONE_PERIOD = 3.0  # seconds: 0.3 on, 2.7 off
 HOLD_TONE_ONCE = "tone_stream://v=-24;%(300,2700,425);loops={loops}"
+
+
+def _number(text: str) -> int:
+    """Of a channel's variable; 0 for what is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0

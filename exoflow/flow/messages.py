@@ -11,7 +11,7 @@ from exoflow.calls.model import Stage
 from exoflow.config.steps import Prompt
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
-from exoflow.flow.here import Here, tells_where
+from exoflow.flow.here import Here
 
 ASIDE_MARGIN = 1.0  # seconds beyond a message's own deadline, for its line in the journey
 
@@ -29,17 +29,6 @@ class Sent:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-def already_sent(here: Here, kind: Kind) -> bool:
-    """Was this step's message under way when the call lost its socket? It is not sent twice then."""
-    resumed = False
-    for entry in reversed(here.call.state.journey):
-        if entry.code == "call.resumed":
-            resumed = True
-        elif resumed and tells_where(entry):
-            return entry.step == here.step and entry.code == f"{kind}.sending"
-    return False
-
-
 def send(
     here: Here,
     kind: Kind,
@@ -55,10 +44,12 @@ def send(
 
     False if it was waited for and did not go out.
     """
-    if already_sent(here, kind):
+    if here.data:
+        here.came_back("the message was under way")
         here.note("C", f"{kind}.once", "It was under way when the call's socket was lost, and is not sent again")
         return True
     here.note("C", f"{kind}.sending", what, **evidence)
+    here.keep(sending=True)
     step = here.step
     if not wait:
         here.afterwards(lambda: _tell(here, step, kind, deliver()), seconds=seconds + ASIDE_MARGIN)

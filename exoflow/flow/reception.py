@@ -9,15 +9,18 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from exoflow.calls.book import Call, CallBook
+from exoflow.calls.cdr import CallEnd
 from exoflow.calls.model import CallFacts
 from exoflow.config.model import Account, Route
 from exoflow.errors import CallEnded
 from exoflow.esl.codec import Headers
-from exoflow.esl.server import REFUSED_CAUSE
+from exoflow.esl.server import REFUSED_CAUSE, REFUSED_Q850
 from exoflow.esl.session import CallSession
-from exoflow.flow import engine
+from exoflow.flow import engine, recording
 from exoflow.flow.editions import differs
+from exoflow.flow.gone import GoneSession
 from exoflow.flow.here import QUICK_SECONDS, Here, Parts
+from exoflow.flow.progress import MARKER
 from exoflow.lines import trunks
 from exoflow.lines.legs import moment
 from exoflow.telephony.numbers import caller as read_caller
@@ -26,7 +29,6 @@ from exoflow.telephony.numbers import to_e164
 log = logging.getLogger("exoflow.flow")
 
 UNKNOWN_NUMBER_CAUSE = "UNALLOCATED_NUMBER"  # 1: the exchange then says so to the caller
-REFUSED_Q850 = 34  # of the server's REFUSED_CAUSE
 MAX_DIGITS = 20  # of what the exchange sent; E.164 has 15
 
 
@@ -36,6 +38,7 @@ class Reception:
     def __init__(self, parts: Callable[[str | None], Parts], book: CallBook) -> None:
         """`parts` of a configuration's hash; of None those that new calls go by."""
         self._parts, self._book = parts, book
+        self._going_on: set[str] = set()  # ids of calls that came back, or whose caller has left
 
     def answer(self, session: CallSession) -> None:
         """The handler of the server. A call ends on the configuration it began with."""
@@ -55,6 +58,8 @@ class Reception:
         with suppress(CallEnded):  # gone at once: the flow's steps that need no caller still run
             call.on_disk()  # before the mark: a marked call that no record knows would be a ghost after a kill
             session.execute("set", f"exo_call={facts.id}", deadline=QUICK_SECONDS)
+            if session.channel.variable(MARKER):  # of an earlier record, which was closed
+                session.execute("unset", MARKER, deadline=QUICK_SECONDS)
             # by the switch's clock, as the answer's time: it runs some 20 ms behind ours
             call.ringing(moment(session.execute("ring_ready", deadline=QUICK_SECONDS)))
         engine.run(_here(parts, session, call, route.account_id, route.account))
@@ -99,8 +104,30 @@ class Reception:
         )
         return facts, routes
 
-    def _go_on(self, parts: Parts, session: CallSession, call: Call) -> None:
+    def finish(self, call: Call, end: CallEnd) -> None:
+        """The caller has left while no app had the call: what had been done meanwhile counts, the steps that need no caller are
+        done, and the record closes with its delivery.
+
+        Does nothing if the call is closed, or is being gone on with.
+        """
+        if call.closed:
+            return
+        if end.fallback:
+            call.wants_agent()  # he did not get what he called for: somebody has to call back
+        self._go_on(self._parts(call.state.config), GoneSession(end), call)
+
+    def _go_on(self, parts: Parts, session: CallSession | GoneSession, call: Call) -> None:
         """The call was ours before: its socket or its process had died."""
+        if call.id in self._going_on:
+            log.warning("call %s comes back while it is being gone on with: its dialplan tries again", call.id)
+            return
+        self._going_on.add(call.id)
+        try:
+            self._go_on_with(parts, session, call)
+        finally:
+            self._going_on.discard(call.id)
+
+    def _go_on_with(self, parts: Parts, session: CallSession | GoneSession, call: Call) -> None:
         state = call.state
         if differs(state, parts):
             state.config = parts.config.kept.hash
@@ -118,7 +145,7 @@ class Reception:
             return
         here = _here(parts, session, call, state.facts.account, account)
         here.restore()
-        here.note("C", "call.resumed", f"The call came back after its socket was lost: it goes on at {here.step}")
+        recording.check_left(here)
         engine.run(here)
 
 
@@ -128,7 +155,7 @@ def _came_back(channel: Headers) -> bool:
     return bool(channel.variable("exo_call")) or channel.variable("exo_entry") not in ("", "1")
 
 
-def _here(parts: Parts, session: CallSession, call: Call, account_id: str, account: Account) -> Here:
+def _here(parts: Parts, session: CallSession | GoneSession, call: Call, account_id: str, account: Account) -> Here:
     return Here(parts, session, call, account_id, account, _entry(call.state.facts, account) or "")
 
 
@@ -154,7 +181,7 @@ def _note_arrival(call: Call, facts: CallFacts) -> None:
         call.note("B", "caller.unreadable", f"{facts.caller_raw!r} is no number that could be called back; the CRM gets it raw")
 
 
-def _turn_away(session: CallSession, call: Call, routes: list[Route]) -> None:
+def _turn_away(session: CallSession | GoneSession, call: Call, routes: list[Route]) -> None:
     """Nobody's number, or more than one's: the exchange hears 1."""
     facts = call.state.facts
     if routes:

@@ -38,33 +38,44 @@ def unwritable(recording: Recording) -> str | None:
     return problem
 
 
+def length(recording: Recording) -> float | None:
+    """Seconds of sound that are in the file; None if there is no such file, or no sound in it."""
+    seconds: float | None = gevent.get_hub().threadpool.apply(_wav_seconds, (Path(recording.path),))
+    return seconds
+
+
 def fail(here: Here, step: str, recording: Recording, what: str, text: str) -> None:
     """A recording that is not what it should be; the call goes on."""
     recording.state, recording.problem = "failed", text
     if recording.kind == "voicemail":
-        here.reason = f"recording.{what}"  # a lost message is a missed call; a talk without its recording is a talk
+        here.at.reason = f"recording.{what}"  # a lost message is a missed call; a talk without its recording is a talk
     here.call.update_recording(recording)
     here.call.note("H", f"recording.{what}", f"Recording failed: {text}", step=step, file=recording.path)
 
 
-def check(here: Here, step: str, recording: Recording, events: RecordingEvents, talk: Leg | None) -> None:
+def check(here: Here, step: str, recording: Recording, events: RecordingEvents | None, talk: Leg | None) -> None:
     """Judges a recording that has been stopped: good only if it was begun, written, and as long as it should be.
 
     May run beside the call, which is then at another step than `step`. `talk` is the leg whose talk it
-    is, as long as which it must be (None: a message of any length).
-    Waits START_SECONDS and STOP_SECONDS at most.
+    is, as long as which it must be (None: a message of any length). `events` is None when the call was away
+    while it was recorded: the file alone tells then. Waits START_SECONDS and STOP_SECONDS at most.
     """
-    # nothing comes from an event socket that is not there: a talk is then never known to be whole, a message is by its file
-    watched = here.parts.lines.up or events.started.is_set()
-    if not events.started.wait(START_SECONDS if watched else 0) and (watched or recording.kind == "talk"):
-        fail(here, step, recording, "not_started", _why_not_started(here))
-        return
-    # RECORD_START comes when the recording is asked for, before the ringing; the file's first sound is the talk's
-    recording.started_at = events.started_at if talk is None else talk.answered_at
-    events.stopped.wait(STOP_SECONDS if watched else 0)
-    seconds = gevent.get_hub().threadpool.apply(_wav_seconds, (Path(recording.path),))
+    if events is not None:
+        # nothing comes from an event socket that is not there: a talk is then never known to be whole, a message is by its file
+        watched = here.parts.lines.up or events.started.is_set()
+        if not events.started.wait(START_SECONDS if watched else 0) and (watched or recording.kind == "talk"):
+            fail(here, step, recording, "not_started", _why_not_started(here))
+            return
+        recording.started_at = events.started_at or recording.started_at
+        events.stopped.wait(STOP_SECONDS if watched else 0)
+    if talk is not None:
+        # RECORD_START comes when the recording is asked for, before the ringing; the file's first sound is the talk's
+        recording.started_at = talk.answered_at
+    seconds = length(recording)
+    if recording.state != "pending":
+        return  # judged meanwhile: the call had come back
     if seconds is None:
-        problem = "was discarded as empty" if events.discarded else "is not there, or has no sound in it"
+        problem = "was discarded as empty" if events is not None and events.discarded else "is not there, or has no sound in it"
         fail(here, step, recording, "no_file", f"the file {problem}; look at the disk and at FreeSWITCH's log")
         return
     recording.seconds = round(seconds, 3)
@@ -77,6 +88,14 @@ def check(here: Here, step: str, recording: Recording, events: RecordingEvents, 
     here.call.update_recording(recording)
     text = f"Recorded {seconds:.1f} s"
     here.call.note("H", "recording.good", text, step=step, file=recording.path, seconds=recording.seconds)
+
+
+def check_left(here: Here) -> None:
+    """Judges what the process before had no time to, beside the call that has come back; not what its step still needs."""
+    for recording in here.call.state.recordings:
+        if recording.state == "pending" and recording.path != here.data.get("recording"):
+            talk = here.call.state.talk_leg if recording.kind == "talk" else None
+            here.afterwards(check, here, here.step, recording, None, talk)
 
 
 def _why_not_started(here: Here) -> str:
@@ -96,7 +115,7 @@ def _problem_of_folder(folder: Path) -> str | None:
 
 
 def _wav_seconds(path: Path) -> float | None:
-    """The length by the file's header; None if there is no such file, or no sound in it. In a thread: disks may be slow."""
+    """By the file's header. In a thread: disks may be slow."""
     try:
         with wave.open(str(path)) as sound:
             return sound.getnframes() / sound.getframerate() or None

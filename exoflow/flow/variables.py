@@ -17,6 +17,7 @@ from exoflow.telephony.numbers import national
 Value = str | int
 
 SET = "set.done"  # the journey's lines that hold values
+MISSING = "set.missing"  # and those of values that were not to be had
 MAX_INTEGER = 10**15  # what a CRM's database and a caller can mean; beyond it digits are the type
 CONSENT = {"consent.agreed": True, "consent.refused": False}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,16}\Z")
@@ -27,13 +28,12 @@ class Unfit(Exception):
     """There is no value, or none of the variable's type; the message is for the journey."""
 
 
-def remembered(journey: Iterable[Entry]) -> dict[str, Value]:
-    """The variables a call had when its socket was lost."""
-    found: dict[str, Value] = {}
-    for entry in journey:
-        if entry.code == SET:
-            found.update(entry.evidence.get("values", {}))
-    return found
+def recall(values: dict[str, Value], entry: Entry) -> None:
+    """What a line of the journey did to them, for a call that comes back."""
+    if entry.code == SET:
+        values.update(entry.evidence.get("values", {}))
+    elif entry.code == MISSING:
+        values.pop(entry.evidence.get("variable", ""), None)
 
 
 def consented(journey: Iterable[Entry]) -> bool | None:

@@ -77,7 +77,7 @@ def test_wrong_keys_and_silence_have_their_own_prompts_and_each_question_its_own
     ]
     assert state.digits == "1"
     assert entry(state, "menu.key").evidence == {"key": "1", "attempt": 4}
-    assert [words[7] for words in asked(h)] == ["exo_keys_1", "exo_keys_2", "exo_keys_3", "exo_keys_4"]
+    assert [words[7] for words in asked(h)] == ["exo_keys_1_1", "exo_keys_1_2", "exo_keys_1_3", "exo_keys_1_4"]
     assert {words[3] for words in asked(h)} == {"2000"}
 
 
@@ -107,7 +107,7 @@ def test_a_second_menu_never_takes_the_first_ones_key(hall: Start) -> None:
     )
     _, state = h.run(keys=["1", ""])
     assert visited(state) == ["ask", "again", "quiet", "bye"]
-    assert [words[7] for words in asked(h)] == ["exo_keys_1", "exo_keys_2"]
+    assert [words[7] for words in asked(h)] == ["exo_keys_1_1", "exo_keys_2_1"]
 
 
 def test_a_caller_in_a_circle_is_let_go_in_the_end(hall: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from exoflow.config.steps import BackStep
-from exoflow.flow.here import Here, Place
+from exoflow.flow.here import Here
+from exoflow.flow.progress import Place
 
 CHOICES = ("menu", "gather")
 
@@ -24,18 +25,18 @@ class Back:
 
     def run(self, here: Here, step: BackStep) -> str | Place:
         here_is = here.place
-        if here.backs.get(here_is, 0) >= step.back.times:
+        if here.at.backs.get(here_is, 0) >= step.back.times:
             here.note("C", "back.often", f"Gone back {step.back.times} times already: on to {step.otherwise}")
             return "otherwise"
         index = _index(here, step)
         if index is None:
             here.note("C", "back.nowhere", f"There is nothing to go back to: on to {step.otherwise}")
             return "otherwise"
-        here.backs[here_is] = here.backs.get(here_is, 0) + 1
-        place = here.way[index]
+        here.at.backs[here_is] = here.at.backs.get(here_is, 0) + 1
+        place = here.at.way[index]
         elsewhere: dict[str, Any] = {"to_flow": place.flow} if place.flow != here.flow_name else {}
         here.note("C", "back", f"Back to {place.step}", to_step=place.step, **elsewhere)
-        del here.way[index:]  # it comes there anew
+        del here.at.way[index:]  # it comes there anew
         return place
 
     def gone(self, here: Here, step: BackStep) -> str:
@@ -44,13 +45,13 @@ class Back:
 
 def _index(here: Here, step: BackStep) -> int | None:
     """Where on the way it goes back to. The way's end is this step, before it is the one that led here."""
-    led = len(here.way) - 2
+    led = len(here.at.way) - 2
     if led < 1:
         return None
     if step.back.to == "step":
         return led - 1
     for index in range(led - 1, -1, -1):
-        place = here.way[index]
-        if place != here.way[led] and here.account.flows[place.flow].steps[place.step].applet in CHOICES:
+        place = here.at.way[index]
+        if place != here.at.way[led] and here.account.flows[place.flow].steps[place.step].applet in CHOICES:
             return index
     return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from exoflow.flow.here import Here, Place
+from exoflow.flow.here import Here
+from exoflow.flow.progress import Place
 
 
 class Applet(Protocol):

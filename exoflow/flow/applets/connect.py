@@ -16,7 +16,7 @@ from exoflow.crm.dialect import CONNECT_HEADERS
 from exoflow.errors import CallEnded, ExoflowError
 from exoflow.flow import recording as recordings
 from exoflow.flow.asking import ask
-from exoflow.flow.attempt import Limits, attempt
+from exoflow.flow.attempt import Limits, attempt, settle_unheard, under_way
 from exoflow.flow.here import QUICK_SECONDS, Here
 from exoflow.lines import trunks
 from exoflow.lines.legs import RecordingEvents
@@ -45,7 +45,8 @@ class Connect:
     Caller gone: `answered` if there was a talk, else `unanswered`; nobody is rung for a caller who has left.
     Store gone: an attempt waits half a second for its row, then is dialled all the same. CRM gone: `fallback`, else
     `unanswered`.
-    Journey: crm.<status> or crm.<problem> and crm.agents or crm.bad_answer (with `url`); connect.fallback, connect.no_fallback,
+    Journey: crm.<status> or crm.<problem> and crm.agents or crm.bad_answer (with `url`); connect.again (the CRM asked once
+    more, for the call's socket was lost in the question); connect.fallback, connect.no_fallback,
     connect.nobody; leg.dialled, and then leg.talked or leg.<outcome> (busy, rejected, no_answer, unreachable, bad_number,
     trunk, protocol, caller_gone; evidence leg, q850, cause, alerting, seen); lines.down, switch.slow, store.slow;
     recording.good, recording.declined, or recording.<problem>.
@@ -54,33 +55,58 @@ class Connect:
     needs_caller = True
 
     def run(self, here: Here, step: ConnectStep) -> str:
-        here.talked = False
+        here.at.talked = False
         here.call.wants_agent()
         here.answer()
-        plan = _plan(here, step.connect)
-        here.session.raise_if_disconnected()
+        plan = _planned(here, step.connect)
         if not plan.candidates:
             here.failed("G", "connect.nobody", "There is nobody to ring")
             return "unanswered"
-        if plan.record != "none" and here.consent is False:
-            here.note("H", recordings.DECLINED, "Not recorded: the caller refused it")
-            plan.record = "none"
-        _prepare(here, step.connect, plan)
+        if not here.has_ended:
+            _prepare(here, step.connect, plan)
         if plan.record == "none":
             _ring_all(here, plan)
         else:
             _ring_recorded(here, plan)
-        if not here.talked:
+        if not here.at.talked:
             # keys of a caller who waited are for nobody; how many of them a menu behind would get is chance (a parked channel
             # eats one each 20 ms)
             here.execute("flush_dtmf")
-        return "answered" if here.talked else "unanswered"
+        return "answered" if here.at.talked else "unanswered"
 
     def gone(self, here: Here, step: ConnectStep) -> str:
-        return "answered" if here.talked else "unanswered"
+        leg = under_way(here)
+        if leg is not None and leg.outcome == "ringing":  # nobody saw its end
+            settle_unheard(here, leg)
+        if leg is not None and leg.outcome == "answered":
+            here.at.talked = True
+            if here.data.get("recording"):
+                _talk_recorded(here, _recording(here, here.data["channels"]))
+        return "answered" if here.at.talked else "unanswered"
 
 
 # --- whom ---------------------------------------------------------------------------------------
+
+
+def _planned(here: Here, connect: ConnectSettings) -> Plan:
+    """Made once in a visit: who comes back goes on with the same list."""
+    if (kept := here.data.get("plan")) is not None:
+        return Plan([Candidate(*one) for one in kept["who"]], Limits(*kept["limits"]), kept["record"])
+    if here.data:
+        here.came_back("the CRM was being asked")
+        here.note("D", "connect.again", "Whether the CRM had got the request is unknown: it is asked again")
+    if connect.url is not None:
+        here.keep(asking=True)
+    plan = _plan(here, connect)
+    here.session.raise_if_disconnected()
+    if plan.record != "none" and here.consent is False:
+        here.note("H", recordings.DECLINED, "Not recorded: the caller refused it")
+        plan.record = "none"
+    limits = [plan.limits.ring, plan.limits.talk]
+    here.keep(asking=None, plan={"who": [list(one) for one in plan.candidates], "limits": limits, "record": plan.record})
+    if connect.url is not None:
+        here.call.on_disk()  # an answered CRM is not asked twice, whatever dies now
+    return plan
 
 
 def _plan(here: Here, connect: ConnectSettings) -> Plan:
@@ -143,22 +169,44 @@ def _prepare(here: Here, connect: ConnectSettings, plan: Plan) -> None:
 
 
 def _ring_recorded(here: Here, plan: Plan) -> None:
-    recording = recordings.new(here, "talk", 2 if plan.record == "dual" else 1, datetime.now(UTC))
+    begun = "recording" in here.data or here.has_ended
+    recording = _recording(here, 2 if plan.record == "dual" else 1)
     with ExitStack() as watch:
-        events = watch.enter_context(here.parts.lines.recording(recording.path))
+        events = None if begun else watch.enter_context(here.parts.lines.recording(recording.path))
         try:
-            here.execute("record_session", recording.path)
+            if not here.has_ended:
+                here.execute("record_session", recording.path)  # of what is recorded already it makes no second one
             _ring_all(here, plan)
         finally:
             if not here.session.ended.is_set():
                 with suppress(ExoflowError):  # a hangup stops it, too
                     here.session.execute("stop_record_session", recording.path, deadline=QUICK_SECONDS)
-            if here.talked:
-                here.call.add_recording(recording)
-                here.afterwards(_check, here, here.step, recording, events, watch.pop_all())
+            if here.at.talked:
+                _talk_recorded(here, recording, events, watch.pop_all())
 
 
-def _check(here: Here, step: str, recording: Recording, events: RecordingEvents, watch: ExitStack) -> None:
+def _recording(here: Here, channels: int) -> Recording:
+    """This visit's: the record has it once there was a talk."""
+    path = here.data.get("recording")
+    if path is None:
+        recording = recordings.new(here, "talk", channels, datetime.now(UTC))
+        here.keep(recording=recording.path, channels=channels)
+        return recording
+    known = next((one for one in here.call.state.recordings if one.path == path), None)
+    return known or Recording("talk", path, channels)
+
+
+def _talk_recorded(
+    here: Here, recording: Recording, events: RecordingEvents | None = None, watch: ExitStack | None = None
+) -> None:
+    if recording in here.call.state.recordings and recording.state != "pending":
+        return
+    if recording not in here.call.state.recordings:
+        here.call.add_recording(recording)
+    here.afterwards(_check, here, here.step, recording, events, watch or ExitStack())
+
+
+def _check(here: Here, step: str, recording: Recording, events: RecordingEvents | None, watch: ExitStack) -> None:
     """Beside the call: who waits for the end of a file has nothing to do with who waits for the next step."""
     with watch:
         recordings.check(here, step, recording, events, here.call.state.talk_leg)
@@ -166,15 +214,18 @@ def _check(here: Here, step: str, recording: Recording, events: RecordingEvents,
 
 def _ring_all(here: Here, plan: Plan) -> None:
     """One after another, until a talk or the list's end."""
-    for candidate in plan.candidates:
-        for name in trunks.outbound_order(here.parts.config.trunks, here.call.state.facts.trunk):
-            try:
-                leg = attempt(here, candidate, name, here.parts.config.trunks[name], plan.limits)
-            except CallEnded:
-                here.talked = here.call.state.legs[-1].outcome == "answered"
-                raise
-            if leg.outcome == "answered":
-                here.talked = True
-                return
-            if leg.outcome != "trunk":
-                break  # the agent cannot be reached now; another line would not help
+    lines = trunks.outbound_order(here.parts.config.trunks, here.call.state.facts.trunk)
+    at, line = here.data.get("at", 0), here.data.get("line", 0)
+    while at < len(plan.candidates):
+        name = lines[line]
+        try:
+            leg = attempt(here, plan.candidates[at], name, here.parts.config.trunks[name], plan.limits)
+        except CallEnded:
+            here.at.talked = here.call.state.legs[-1].outcome == "answered"
+            raise
+        if leg.outcome == "answered":
+            here.at.talked = True
+            return
+        # another line helps only if ours was the trouble; else the agent cannot be reached now
+        at, line = (at, line + 1) if leg.outcome == "trunk" and line + 1 < len(lines) else (at + 1, 0)
+        here.keep(at=at, line=line, leg=None)

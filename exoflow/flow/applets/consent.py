@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from exoflow.config.actions import ConsentStep
 from exoflow.config.steps import Prompt
-from exoflow.flow.here import ANY_KEY, Here
+from exoflow.flow import keys
+from exoflow.flow.here import Here
 
 
 class Consent:
@@ -37,14 +38,15 @@ class Consent:
     def _ask(self, here: Here, step: ConsentStep) -> str:
         """One of the two keys; empty if neither came."""
         consent = step.consent
-        prompts: list[Prompt] = [*here.pending, consent]
+        prompts: list[Prompt] = [consent] if here.data else [*here.pending, consent]
         here.pending = []
-        for attempt in range(1, consent.attempts + 1):
-            key = here.collect(prompts, timeout=consent.timeout, pattern=ANY_KEY, keys=(consent.agree, consent.refuse))
+        for attempt in range(here.data.get("attempt", 1), consent.attempts + 1):
+            key = keys.one(here, prompts, timeout=consent.timeout, keys=(consent.agree, consent.refuse))
             if key in (consent.agree, consent.refuse):
                 return key
             what = f"Key {key} is neither {consent.agree} nor {consent.refuse}" if key else "No key"
             here.note("C", "consent.unclear", f"{what} (attempt {attempt} of {consent.attempts})", key=key, attempt=attempt)
+            here.keep(attempt=attempt + 1)
             prompts = [consent]
         return ""
 

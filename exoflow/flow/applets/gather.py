@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exoflow.config.steps import GatherStep, Prompt
 from exoflow.config.turns import Gather as GatherSettings
+from exoflow.flow import keys
 from exoflow.flow.applets.menu import MAX_REPEATS
 from exoflow.flow.here import Here
 from exoflow.flow.variables import SET
@@ -32,11 +33,12 @@ class Gather:
         gather = step.gather
         whole: list[Prompt] = [*here.pending, gather]
         here.pending = []
-        prompts, attempt, repeats, digits = whole, 1, 0, ""
+        attempt, repeats, digits = here.data.get("attempt", 1), here.data.get("repeats", 0), here.data.get("digits", "")
         end_key = gather.end_key.replace("none", "")
         while attempt <= gather.attempts:
-            digits, ended_by = here.collect_digits(
-                prompts,
+            digits, ended_by = keys.several(
+                here,
+                _prompts(here, gather, whole),
                 most=gather.longest,
                 timeout=gather.timeout,
                 digit_timeout=gather.digit_timeout,
@@ -45,12 +47,12 @@ class Gather:
             if gather.repeat_key in (ended_by, digits) and repeats < MAX_REPEATS:
                 repeats += 1
                 here.note("C", "gather.repeat", f"Key {gather.repeat_key}: it is asked again", key=gather.repeat_key)
-                prompts = whole
+                here.keep(repeats=repeats, plays="whole")
                 continue
             problem = _problem(gather, digits)
             if problem is None:
                 if not ended_by and len(digits) == gather.longest:
-                    here.late_end_key = end_key  # many callers press it all the same
+                    here.at.late = end_key  # many callers press it all the same
                 _keep(here, step, digits, attempt)
                 return "next"
             of = f"attempt {attempt} of {gather.attempts}"
@@ -60,9 +62,8 @@ class Gather:
                 here.note(
                     "C", "gather.no_input", f"No digit within {gather.timeout:g} s after the prompt ({of})", attempt=attempt
                 )
-            reaction = gather.invalid if digits else gather.no_input
-            prompts = [gather] if reaction is None else [reaction, gather]
             attempt += 1
+            here.keep(attempt=attempt, digits=digits, plays="invalid" if digits else "no_input")
         code = "gather.wrong_digits" if digits else "gather.no_digits"
         branch = _without(step)
         here.failed("C", code, f"No good digits in {gather.attempts} attempts: on to {step.branches()[branch]}")
@@ -70,6 +71,15 @@ class Gather:
 
     def gone(self, here: Here, step: GatherStep) -> str:
         return _without(step)
+
+
+def _prompts(here: Here, gather: GatherSettings, whole: list[Prompt]) -> list[Prompt]:
+    """What is played at this attempt, by what the last one came to."""
+    plays = here.data.get("plays", "whole")
+    if plays == "whole":
+        return whole
+    reaction = gather.invalid if plays == "invalid" else gather.no_input
+    return [gather] if reaction is None else [reaction, gather]
 
 
 def _without(step: GatherStep) -> str:

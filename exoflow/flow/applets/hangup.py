@@ -20,9 +20,12 @@ class Hangup:
     def run(self, here: Here, step: HangupStep) -> None:
         cause = step.hangup.cause
         if here.caller_gone:
-            here.note("C", "hangup.after", "The flow ends here; the caller had already left")
+            if not here.data:
+                here.note("C", "hangup.after", "The flow ends here; the caller had already left")
             return
-        here.note("C", "hangup", f"The flow ends the call ({cause})", cause=cause)
+        if not here.data:
+            here.note("C", "hangup", f"The flow ends the call ({cause})", cause=cause)
+            here.keep(told=True)
         here.session.hang_up(cause)
 
     def gone(self, here: Here, step: HangupStep) -> None:

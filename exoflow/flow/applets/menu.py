@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from exoflow.config.steps import Menu as MenuSettings
 from exoflow.config.steps import MenuStep, Prompt
-from exoflow.flow.here import ANY_KEY, Here
+from exoflow.flow import keys
+from exoflow.flow.here import Here
 
 MAX_REPEATS = 5  # of one visit; who wants to hear it more often has to choose
 
@@ -25,10 +27,10 @@ class Menu:
         menu = step.menu
         whole: list[Prompt] = [*here.pending, menu]
         here.pending = []
-        prompts, attempt, repeats, key = whole, 1, 0, ""
+        attempt, repeats, key = here.data.get("attempt", 1), here.data.get("repeats", 0), here.data.get("key", "")
         known = {*step.keys, menu.repeat_key or ""}
         while attempt <= menu.attempts:
-            key = here.collect(prompts, timeout=menu.timeout, pattern=ANY_KEY, keys=known)
+            key = keys.one(here, _prompts(here, menu, whole), timeout=menu.timeout, keys=known)
             if key in step.keys:
                 here.call.digits(key)
                 here.note("C", "menu.key", f"Key {key} leads to {step.keys[key]}", key=key, attempt=attempt)
@@ -36,12 +38,11 @@ class Menu:
             if key and key == menu.repeat_key and repeats < MAX_REPEATS:
                 repeats += 1
                 here.note("C", "menu.repeat", f"Key {key}: the menu is played again", key=key)
-                prompts = whole
+                here.keep(repeats=repeats, plays="whole")
                 continue
             here.note("C", *_missed(key, menu.timeout, attempt, menu.attempts), key=key, attempt=attempt)
-            reaction = menu.wrong_key if key else menu.no_input
-            prompts = [menu] if reaction is None else [reaction, menu]
             attempt += 1
+            here.keep(attempt=attempt, key=key, plays="wrong_key" if key else "no_input")
         here.failed(
             "C",
             "menu.wrong_keys" if key else "menu.no_keys",
@@ -51,6 +52,15 @@ class Menu:
 
     def gone(self, here: Here, step: MenuStep) -> None:
         """The choice is the caller's: without him there is no way on."""
+
+
+def _prompts(here: Here, menu: MenuSettings, whole: list[Prompt]) -> list[Prompt]:
+    """What is played at this attempt, by what the last one came to."""
+    plays = here.data.get("plays", "whole")
+    if plays == "whole":
+        return whole
+    reaction = menu.wrong_key if plays == "wrong_key" else menu.no_input
+    return [menu] if reaction is None else [reaction, menu]
 
 
 def _missed(key: str, timeout: float, attempt: int, attempts: int) -> tuple[str, str]:

@@ -7,7 +7,6 @@ from typing import Any
 from exoflow.config.steps import PassthruBesideStep, PassthruStep
 from exoflow.flow.asking import ask, tell
 from exoflow.flow.here import Here
-from exoflow.flow.variables import json_body
 
 MAX_SELECT_CHARS = 200  # of a case's name
 
@@ -23,7 +22,8 @@ class Passthru:
     Caller gone: sent all the same, for CRMs take the call's data from a passthru behind a connect. Store gone: works as ever.
     CRM gone: `failed`, with the reason in the journey.
     Journey: crm.200 … (any status), crm.dns, crm.refused, crm.address, crm.tls, crm.timeout, crm.reset, crm.body (evidence url,
-    status, ms, answer); passthru.branch (evidence branch, because, select); passthru.beside.
+    status, ms, answer); passthru.branch (evidence branch, because, select); passthru.again (asked once more, for the call's
+    socket was lost in the question); passthru.beside.
     """
 
     needs_caller = False
@@ -33,8 +33,15 @@ class Passthru:
             tell(here, step.passthru.url, timeout=step.passthru.timeout)
             here.note("E", "passthru.beside", f"The CRM is told beside the flow: on to {step.next}")
             return "next"
+        if (known := here.data.get("branch")) is not None:
+            here.came_back("the CRM had answered")
+            return str(known)
+        if here.data:
+            here.came_back("the CRM was being asked")
+            here.note("D", "passthru.again", "Whether the CRM had got the request is unknown: it is asked again")
+        here.keep(asking=True)
         asked = ask(here, step.passthru.url, timeout=step.passthru.timeout, hold=step.passthru.hold)
-        here.crm_said = json_body(asked.answer.body) if asked.answer is not None else None
+        here.remember(asked.answer.body if asked.answer is not None else b"")
         status = asked.answer.status if asked.answer is not None else None
         here.selected = _select(here.crm_said) if status == 200 else None
         branch = {200: "ok", 302: "redirect"}.get(status or 0, "failed")
@@ -44,6 +51,8 @@ class Passthru:
         if here.selected is not None:
             evidence["select"] = here.selected
         here.note("F", "passthru.branch", f"On by `{branch}` to {step.branches()[branch]}", **evidence)
+        here.keep(branch=branch)
+        here.call.on_disk()  # an answered CRM is not asked twice, whatever dies now
         return branch
 
     def gone(self, here: Here, step: PassthruStep | PassthruBesideStep) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from exoflow.config.steps import PauseStep
 from exoflow.flow.here import PROMPT_MARGIN, Here
 
@@ -19,10 +21,13 @@ class Pause:
     def run(self, here: Here, step: PauseStep) -> str:
         here.answer()
         pause = step.pause
-        if pause.sound is not None:
-            here.play(pause.sound)
-        silence = f"silence_stream://{round(pause.seconds * 1000)}"
-        here.play_sound(silence, deadline=pause.seconds + PROMPT_MARGIN)
+        if "until" not in here.data:
+            if pause.sound is not None:
+                here.play(pause.sound)
+            here.keep(until=time.time() + pause.seconds)
+        left = here.data["until"] - time.time()
+        if left > 0 or here.has_ended:
+            here.play_sound(lambda: f"silence_stream://{round(left * 1000)}", deadline=left + PROMPT_MARGIN)
         here.note("C", "pause.waited", f"Waited {pause.seconds:g} s", seconds=pause.seconds)
         return "next"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exoflow.config.actions import SetStep
 from exoflow.flow.here import Here
-from exoflow.flow.variables import SET, Unfit, Value, find
+from exoflow.flow.variables import MISSING, SET, Unfit, Value, find
 
 
 class Set:
@@ -29,7 +29,7 @@ class Set:
                 found[name] = find(variable, here.call.state, here.crm_said)
             except Unfit as problem:
                 here.variables.pop(name, None)
-                here.note("C", "set.missing", f"`{name}` has no value: what was to become it {problem}", variable=name)
+                here.note("C", MISSING, f"`{name}` has no value: what was to become it {problem}", variable=name)
                 missing = True
         here.variables.update(found)
         if found:

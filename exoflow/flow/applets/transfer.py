@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from exoflow.config.steps import TransferStep
-from exoflow.flow.here import TRANSFERRED, Here, Place
+from exoflow.flow.here import TRANSFERRED, Here
+from exoflow.flow.progress import Place
 
 MAX_TRANSFERS = 20  # of a call; flows that send a caller on and on must end some time
 

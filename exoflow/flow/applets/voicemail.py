@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from exoflow.calls.model import Recording
+from exoflow.config.steps import Voicemail as VoicemailSettings
 from exoflow.config.steps import VoicemailStep
 from exoflow.errors import CallEnded, DeadlineExceeded
 from exoflow.flow import recording as recordings
@@ -34,33 +36,63 @@ class Voicemail:
             return "next"
         here.answer()
         voicemail = step.voicemail
-        here.play(voicemail)
-        here.play_sound(BEEP, deadline=QUICK_SECONDS)
-        here.execute("set", f"playback_terminators={END_KEY}")
-        recording = recordings.new(here, "voicemail", 1, datetime.now(UTC))
-        here.call.add_recording(recording)
-        if problem := recordings.unwritable(recording):
-            # told to record there all the same, FreeSWITCH hangs the caller up (mod_dptools.c:3283)
-            recordings.fail(here, here.step, recording, "unwritable", problem)
-            return "next"
-        argument = f"{recording.path} {voicemail.max_seconds} {SILENCE_LEVEL} {voicemail.silence_seconds}"
-        # unlike record_session, `record` makes no folder: without one FreeSWITCH hangs the caller up
-        here.execute("mkdir", str(Path(recording.path).parent))
-        with here.parts.lines.recording(recording.path) as events:
-            try:
-                here.execute("record", argument, deadline=voicemail.max_seconds + RECORD_MARGIN)
-                here.note("H", "voicemail.taken", "The caller's message was taken")
-            except CallEnded:
-                if events.started.is_set():
-                    here.note("H", "voicemail.taken", "The caller hung up after speaking")
-                raise
-            except DeadlineExceeded:
-                here.failed("H", "voicemail.endless", "The message did not end within its limit and was broken off")
-                here.break_off()
-            finally:
-                recordings.check(here, here.step, recording, events, None)
+        recording = _under_way(here)
+        if recording is None:
+            here.play(voicemail)
+            here.play_sound(lambda: BEEP, deadline=QUICK_SECONDS)
+            recording = _begin(here)
+        elif not here.has_ended and recordings.length(recording) is not None:
+            here.came_back("the message had been cut off")
+            recordings.check(here, here.step, recording, None, None)
+            recording = _begin(here)  # the caller speaks on, and so a second file has the rest
+        if recording.state == "pending" and here.has_ended:
+            here.perform("record", lambda: "", deadline=0, found=lambda: "the message had been recorded to its end")
+            here.note("H", "voicemail.taken", "The caller's message was taken while exoflow was away")
+            recordings.check(here, here.step, recording, None, None)
+        elif recording.state == "pending":
+            _record(here, voicemail, recording)
         here.execute("set", "playback_terminators=none")
         return "next"
 
     def gone(self, here: Here, step: VoicemailStep) -> str:
+        recording = _under_way(here)
+        if recording is not None and recording.state == "pending":  # nobody saw its end
+            recordings.check(here, here.step, recording, None, None)
+            if recording.seconds is not None:
+                here.note("H", "voicemail.taken", "The caller hung up after speaking, while exoflow was away")
         return "next"
+
+
+def _under_way(here: Here) -> Recording | None:
+    """The recording that was begun when this step was kept."""
+    return next((one for one in here.call.state.recordings if one.path == here.data.get("recording")), None)
+
+
+def _begin(here: Here) -> Recording:
+    recording = recordings.new(here, "voicemail", 1, datetime.now(UTC))
+    here.call.add_recording(recording)
+    here.keep(recording=recording.path)
+    if problem := recordings.unwritable(recording):
+        # told to record there all the same, FreeSWITCH hangs the caller up (mod_dptools.c:3283)
+        recordings.fail(here, here.step, recording, "unwritable", problem)
+    return recording
+
+
+def _record(here: Here, voicemail: VoicemailSettings, recording: Recording) -> None:
+    # unlike record_session, `record` makes no folder: without one FreeSWITCH hangs the caller up
+    here.execute("mkdir", str(Path(recording.path).parent))
+    here.execute("set", f"playback_terminators={END_KEY}")
+    argument = f"{recording.path} {voicemail.max_seconds} {SILENCE_LEVEL} {voicemail.silence_seconds}"
+    with here.parts.lines.recording(recording.path) as events:
+        try:
+            here.perform("record", lambda: argument, deadline=voicemail.max_seconds + RECORD_MARGIN)
+            here.note("H", "voicemail.taken", "The caller's message was taken")
+        except CallEnded:
+            if events.started.is_set():
+                here.note("H", "voicemail.taken", "The caller hung up after speaking")
+            recordings.check(here, here.step, recording, events, None)
+            raise
+        except DeadlineExceeded:
+            here.failed("H", "voicemail.endless", "The message did not end within its limit and was broken off")
+            here.break_off()
+        recordings.check(here, here.step, recording, events, None)

@@ -1,0 +1,120 @@
+"""Asking the caller for keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from exoflow.config.steps import Prompt
+from exoflow.errors import DeadlineExceeded
+from exoflow.flow.here import Here
+
+ANY_KEY = "[0-9*#]"
+NOTHING = "silence_stream://10"  # to be played where something must stand
+
+
+class Keys(NamedTuple):
+    """What a caller pressed: the keys, and the one that ended them, if one did."""
+
+    pressed: str
+    ended_by: str
+
+
+class _Question(NamedTuple):
+    """Of one play_and_get_digits. Seconds; the switch counts `digit_timeout` between two keys."""
+
+    most: int
+    timeout: float
+    digit_timeout: float
+    end_keys: str
+
+
+def one(here: Here, prompts: list[Prompt], *, timeout: float, keys: Collection[str] = ()) -> str:
+    """One key, also one pressed while the prompts play; empty if none came. `keys` are those that mean something here.
+
+    Raises CallEnded, Disconnected. Any key is taken and judged by the flow: a pattern's mismatch would play the
+    switch's own error prompt.
+    """
+    late, here.at.late = here.at.late, ""
+    question = _Question(1, timeout, timeout, "")
+    key = _ask(here, prompts, question).pressed
+    if key and key == late and key not in keys:
+        _say_late(here, key)
+        key = _ask(here, prompts, question).pressed
+    return key
+
+
+def several(here: Here, prompts: list[Prompt], *, most: int, timeout: float, digit_timeout: float, end_keys: str) -> Keys:
+    """Up to `most` keys, each of `end_keys` ending them; `timeout` seconds for the first, `digit_timeout` between two.
+
+    Raises CallEnded, Disconnected. How many are enough is judged by the flow: to the switch too few are none.
+    """
+    late, here.at.late = here.at.late, ""
+    question = _Question(most, timeout, digit_timeout, end_keys if most > 1 else "")
+    keys = _ask(here, prompts, question)
+    if late and late in (keys.pressed, keys.ended_by if not keys.pressed else ""):
+        _say_late(here, late)
+        keys = _ask(here, prompts, question)
+    return keys
+
+
+def _say_late(here: Here, key: str) -> None:
+    here.note("C", "digits.late_end", f"Key {key} still belonged to the digits before: it is asked again")
+    here.keep()
+
+
+def _ask(here: Here, prompts: list[Prompt], question: _Question) -> Keys:
+    """The next keys: those typed while the call had no app, then those pressed now."""
+    if here.has_ended:
+        used = here.prefix
+        here.at.typed += len(used)
+        return _collect(here, prompts, question, used)
+    before = _split(here.keys_typed[here.at.typed :], question)
+    if before.ended_by or len(before.pressed) == question.most:
+        here.came_back(f"keys {before.pressed}{before.ended_by} had been pressed meanwhile")
+        here.at.typed += len(before.pressed + before.ended_by)
+        return before
+    here.at.typed += len(before.pressed)
+    if not before.pressed:
+        return _collect(here, prompts, question, "")
+    rest = question._replace(most=question.most - len(before.pressed), timeout=question.digit_timeout)
+    return _collect(here, [], rest, before.pressed)
+
+
+def _split(typed: str, question: _Question) -> Keys:
+    """What of these keys answers the question; the others are the next one's."""
+    for at, key in enumerate(typed[: question.most]):
+        if key in question.end_keys:
+            return Keys(typed[:at], key)
+    return Keys(typed[: question.most], "")
+
+
+def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str) -> Keys:
+    """One play_and_get_digits. Each has a variable of its own, so that an old key is never read for a new one."""
+    if here.end_key_left and not here.has_ended:
+        # FreeSWITCH never takes it back (switch_ivr_play_say.c:2581): these digits would seem to end by the key of others
+        here.execute("unset", "read_terminator_used")
+    here.end_key_left = False
+    variable = f"exo_keys_{here.at.visit}_{here.doing + 1}"
+    most, timeout, digit_timeout, end_keys = question
+
+    def argument() -> str:
+        sound = here.sounds(prompts) if prompts else NOTHING
+        words = [1, most, 1, round(timeout * 1000), end_keys or "none", sound, NOTHING, variable, ANY_KEY]
+        return " ".join(map(str, [*words, round(digit_timeout * 1000)] if most > 1 else words))
+
+    deadline = timeout + here.seconds(prompts) + (most - 1) * digit_timeout
+    try:
+        found = here.perform("play_and_get_digits", argument, deadline=deadline, found=lambda: _found(here, before, variable))
+    except DeadlineExceeded:
+        here.note("C", "switch.slow", "Collecting a key took longer than its prompt and time-out and was broken off")
+        here.break_off()
+        return Keys(before, "")
+    ended_by = found.variable("read_terminator_used")
+    here.end_key_left = bool(ended_by)
+    return Keys(before + found.variable(variable), ended_by if most > 1 else "")
+
+
+def _found(here: Here, before: str, variable: str) -> str:
+    pressed = before + here.session.channel.variable(variable)
+    return f"keys {pressed} had been pressed" if pressed else "no key had been pressed"
