@@ -8,7 +8,8 @@ from typing import Any
 import gevent
 
 from exoflow.calls.book import CallBook
-from exoflow.calls.model import CallState
+from exoflow.calls.lost import LostCalls
+from exoflow.calls.net import Net
 from exoflow.config.model import Account, Config
 from exoflow.crm.http import CrmClient
 from exoflow.crm.sender import Sender
@@ -19,6 +20,7 @@ from exoflow.esl.session import CallSession
 from exoflow.flow.editions import Editions
 from exoflow.flow.here import Parts
 from exoflow.flow.reception import Reception
+from exoflow.lines import fallback
 from exoflow.lines.lines import Lines
 from exoflow.prompts import PromptBook
 from exoflow.reload import Refused, fixed, read_again
@@ -28,12 +30,6 @@ log = logging.getLogger("exoflow")
 
 SETTLE_SECONDS = 0.1  # a call whose socket closes within some 50 ms of its `connect` waits for its guard, 5 s of silence
 SENDER_STOP_SECONDS = 0.2  # of the 1 s that a hand-over may take; what the CRM has not taken by then is sent again
-LOOK_SECONDS = 10.0  # how often calls without a socket are looked for on the switch
-SOCKET_LOST = (
-    "The call's socket was lost, and the call ended on the switch without coming back: how it went on is unknown. "
-    "FreeSWITCH's log and exoflow's tell why the socket went"
-)
-REENTRY_SECONDS = 5.0  # the dialplan gives a call back within 0.1 s of its socket's end; later it is not coming
 
 
 class Service:
@@ -54,7 +50,6 @@ class Service:
         self.sender = Sender(self.store, self.crm, self._account)
         self.book.wake = self.sender.wake
         self.lines = Lines(config.switch.event_socket)
-        self.lines.on_up = self._look_soon
         self._mailer = Mailer()
         self._editions = Editions(config, self.store, self._make_parts)
         self._reception = Reception(self.parts_for, self.book)
@@ -66,8 +61,9 @@ class Service:
         )
         self.reload_problem = ""  # why the last reload was refused; empty: it was not
         self._held: dict[str, CallSession] = {}  # calls that have a socket, by channel
-        self._looker: gevent.Greenlet | None = None
-        self._look = gevent.event.Event()
+        self.net = self._make_net()
+        self._lost = LostCalls(self.net, self.book, self.lines, lambda: self.config, self._held.__contains__)
+        self.lines.on_up = self._lost.hurry
 
     @property
     def in_flight(self) -> int:
@@ -83,8 +79,11 @@ class Service:
         """Accepts calls when it returns. Raises OSError if the address is taken."""
         self.sender.start()
         self.lines.start()
+        self._publish()
         self.server.start()
-        self._looker = gevent.spawn(self._look_after_lost)
+        if self.net is not None:
+            self.net.start()
+        self._lost.start()
         log.info("waiting for calls on %s:%d", *self.address)
 
     def stop(self) -> None:
@@ -94,8 +93,9 @@ class Service:
         if self._held:
             gevent.sleep(SETTLE_SECONDS)
         self.server.stop(0)
-        if self._looker is not None:
-            self._looker.kill()
+        self._lost.stop()
+        if self.net is not None:
+            self.net.stop()
         self.lines.stop()
         self.sender.stop(SENDER_STOP_SECONDS)
         self.crm.close()
@@ -126,6 +126,7 @@ class Service:
         for key in fixed(old, new):
             log.warning("%s has changed, which needs a restart; until then the value from before counts", key)
         self._editions.take(new)
+        self._publish()
         self.reload_problem = ""
         log.info("configuration %s is taken; calls in progress end on theirs", new.kept.hash[:12])
         return True
@@ -134,44 +135,37 @@ class Service:
     def _parts(self) -> Parts:
         return self._editions.current
 
+    def _publish(self) -> None:
+        """What callers meet when no exoflow is there goes by the newest configuration, too. Nobody waits for it."""
+        gevent.spawn(fallback.publish, self.config, self.lines)
+
     def _make_parts(self, config: Config) -> Parts:
         return Parts(config, PromptBook(config.prompts), self.crm, self.lines, mailer=self._mailer)
+
+    def _make_net(self) -> Net | None:
+        """Takes in FreeSWITCH's CDR files, where their folder is known."""
+        folder = self.config.switch.cdr
+        if folder is None:
+            return None
+        return Net(
+            folder,
+            self.book,
+            lambda: self.config,
+            self._held.__contains__,
+            lambda call, end: self._reception.finish(call, end),
+        )
 
     def _account(self, account_id: str) -> Account | None:
         return self.config.accounts.get(account_id)
 
     def _take(self, session: CallSession) -> None:
+        older = self._held.get(session.uuid)
         self._held[session.uuid] = session
         try:
+            if older is not None:
+                older.supersede()
             self._reception.answer(session)
         finally:
+            session.left.set()
             if self._held.get(session.uuid) is session:
                 del self._held[session.uuid]
-
-    # --- calls whose end nobody told us -----------------------------------------------------------
-
-    def _look_soon(self) -> None:
-        self._look.set()
-
-    def _look_after_lost(self) -> None:
-        """Calls without a socket are closed when the switch no longer has them: a call's record always ends."""
-        while True:
-            self._look.wait(LOOK_SECONDS)
-            self._look.clear()
-            if self.lines.up:
-                gevent.sleep(REENTRY_SECONDS)
-                try:
-                    self._close_lost()
-                except ExoflowError as error:
-                    log.warning("looking for lost calls: %s", error)
-
-    def _close_lost(self) -> None:
-        for state in self.book.unfinished():
-            if self._is_lost(state):
-                self.book.close_lost(state)
-        for state in [call.state for call in self.book.live.values() if not call.closed]:
-            if self._is_lost(state):
-                self.book.close_lost(state, SOCKET_LOST, code="socket_lost")
-
-    def _is_lost(self, state: CallState) -> bool:
-        return state.facts.channel not in self._held and not self.lines.exists(state.facts.channel)

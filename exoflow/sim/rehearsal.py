@@ -44,6 +44,7 @@ class Rehearsal:
             password=password,
             trunk=trunks,
             recordings=config.switch.recordings if scratch is None else scratch / "recordings",
+            cdr=config.switch.cdr if scratch is None else scratch / "cdr",
             speed=speed,
             agents=agents,
             default_agent=default_agent,
@@ -54,7 +55,7 @@ class Rehearsal:
         changes: dict[str, object] = {"listen": "127.0.0.1:0", "event_socket": event_socket}
         self.config = config
         if scratch is not None:
-            changes["recordings"] = scratch / "recordings"
+            changes["recordings"], changes["cdr"] = scratch / "recordings", scratch / "cdr"
             prompts = config.prompts.model_copy(update={"engine": "text", "folder": scratch / "prompts"})
             self.config = replace(self.config, store=f"sqlite:///{scratch / 'exoflow.db'}", prompts=prompts)
         self.config = replace(self.config, switch=config.switch.model_copy(update=changes))
