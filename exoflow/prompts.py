@@ -80,6 +80,7 @@ class PromptBook:
     def wanted(self, config: Config) -> list[Wanted]:
         """Every prompt of every account, each file once, in the configuration's order."""
         found: dict[Path, Wanted] = {}
+        seen: set[Prompt] = set()  # each value of a kind needs the same hundreds of blocks
         for account_id, account in config.accounts.items():
             if (first := account.fallback.spoken(account.language)) is not None:
                 path = self.path(first)
@@ -88,8 +89,10 @@ class PromptBook:
             for flow_id, flow in account.flows.items():
                 for where, written in _prompts_in(flow, f"{account_id}: flows.{flow_id}", languages):
                     for prompt in written.variants(account.language):
-                        path = self.path(prompt)
-                        found.setdefault(path, Wanted(where, prompt, path))
+                        if prompt not in seen:
+                            seen.add(prompt)
+                            path = self.path(prompt)
+                            found.setdefault(path, Wanted(where, prompt, path))
         return list(found.values())
 
     def missing(self, config: Config) -> list[Wanted]:

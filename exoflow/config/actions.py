@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictFloat, StrictInt, model_validator
@@ -198,7 +199,7 @@ class SayValueStep(Step):
 
     def spoken(self, languages: Sequence[str]) -> list[Prompt]:
         heard = dict.fromkeys(self.language_for(language, languages[0]) for language in languages)
-        return [block for name in heard for block in blocks(all_words(self.say_value.kind, name), name)]
+        return [block for name in heard for block in _all_blocks(self.say_value.kind, name)]
 
     def language_for(self, caller: str, account: str) -> str:
         """The language in which a caller hears the value."""
@@ -208,6 +209,11 @@ class SayValueStep(Step):
 def blocks(words: Iterable[str], language: str) -> list[Prompt]:
     """Words as blocks of sound."""
     return [Block(say=word, language=language) for word in words]
+
+
+@lru_cache(maxsize=128)  # kinds times languages; every step of a kind needs the same
+def _all_blocks(kind: Kind, language: str) -> list[Prompt]:
+    return blocks(all_words(kind, language), language)
 
 
 # --- consent ------------------------------------------------------------------------------------

@@ -24,9 +24,10 @@ def check(draft: Draft) -> Iterator[Finding]:
 
 def _texts(a: AccountDraft, heard: Mapping[Place, list[str]]) -> Iterator[Finding]:
     account = a.as_run()
+    languages = account.languages
     for flow_name, flow in account.flows.items():
         for name, step in flow.steps.items():
-            for inner, prompt in prompts_of(step, account.languages):
+            for inner, prompt in prompts_of(step, languages):
                 where = ("flows", flow_name.partition("(")[0], "steps", name, *inner)
                 written = prompt.languages
                 if written and account.language not in written:

@@ -10,7 +10,7 @@ from exoflow.config.draft import Draft, prompts_of
 from exoflow.config.findings import Finding
 from exoflow.config.model import Prompts
 from exoflow.config.promptpath import prompt_path
-from exoflow.config.stepbase import Prompt, Step
+from exoflow.config.stepbase import Block, Prompt, Step
 
 OWN_ENGINES = ("espeak-ng", "text")
 
@@ -20,10 +20,13 @@ def check(draft: Draft) -> Iterator[Finding]:
     if prompts is not None:
         yield from _engine(prompts, draft)
     missing: set[str] = set()
+    seen: set[Prompt] = set()  # blocks that need no further look: each value of a kind needs the same hundreds
     for account in draft.accounts:
         languages = account.account.languages
         for flow, name, step in account.steps_as_run():
             for inner, prompt in _single(step, languages):
+                if prompt in seen:
+                    continue
                 where = ("flows", flow, "steps", name, *inner)
                 if isinstance(prompt.play, str):
                     if not os.path.isfile(prompt.play):
@@ -37,6 +40,9 @@ def check(draft: Draft) -> Iterator[Finding]:
                             f"or put a recording at {path}"
                         )
                         yield account.document.at("E601", message, *where)
+                        continue
+                if isinstance(prompt, Block):
+                    seen.add(prompt)
     if missing and prompts is not None and prompts.engine is not None:
         many = f"{len(missing)} prompts are" if len(missing) > 1 else "1 prompt is"
         message = f"{many} not rendered yet; run `exoflow prompts build`"
