@@ -8,7 +8,8 @@ from exoflow.flow.here import Here
 
 class Language:
     """From here on prompts with texts or files in several languages are played in `to`, also in other flows of the call; where
-    that is missing, in the account's `language`. Each text was rendered by the voice of its language (`prompts.voices`).
+    that is missing, in the account's `language`. Values are said in it, too (`say_value`). Each text was rendered by the voice
+    of its language (`prompts.voices`).
 
     Branches: `next`.
     Caller gone: works as ever. Store gone: works as ever. CRM gone: works as ever.
