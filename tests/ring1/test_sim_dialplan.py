@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from simclient import WAIT, codes, running
+from simclient import WAIT, codes, event_socket, running
 
 from exoflow.sim.dialplan import CONTEXT, Dialplan, DialplanError, folder, read_globals
 from exoflow.sim.expand import expand
@@ -241,3 +241,19 @@ def test_the_fallback_of_a_number_comes_first(tmp_path: Path) -> None:
         assert other.wait(WAIT)
         assert mine.texts == ["tone %(500,0,777)"]
         assert "loops=2" in other.texts[0]
+
+
+def test_reloadxml_reads_the_files_again_and_keeps_what_it_had_when_they_are_broken(tmp_path: Path) -> None:
+    copy = tmp_path / "dialplan"
+    subprocess.run(["cp", "-r", str(PROJECT / "dialplan"), str(copy)], check=True)
+    with running() as (switch, _):
+        switch.dialplan = Dialplan(copy / f"{CONTEXT}.xml")
+        link = event_socket(switch.event_socket_address)
+        unknown = copy / "from-pri" / "90-unknown.xml"
+        unknown.write_text(unknown.read_text().replace("UNALLOCATED_NUMBER", "INVALID_NUMBER_FORMAT"))
+        assert link.api("reloadxml") == "+OK [Success]\n"
+        unknown.write_text("<extension>")
+        assert link.api("reloadxml").startswith("-ERR [")
+        phone = switch.call("7", FROM)
+        assert phone.wait(WAIT)
+        assert phone.cause == "INVALID_NUMBER_FORMAT"

@@ -1,0 +1,302 @@
+"""What FreeSWITCH does by itself with a number's callers while no exoflow can take them, written from the accounts.
+
+One file in `dialplan/fallback/` (`switch.fallback`), which `dialplan/from-pri/50-fallback.xml` includes: for each number an
+extension on its trunk and its digits, with the account's own announcement and its own agents one after another. It is
+read by FreeSWITCH alone, while nobody of ours looks: so every value passes its door here, a number whose values do not is
+left out and told, and the file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gevent
+
+from exoflow.config.model import Account, Agent, Config, Number
+from exoflow.config.promptpath import prompt_path
+from exoflow.errors import ExoflowError, UnsafeText
+from exoflow.esl import safety
+from exoflow.lines import trunks
+from exoflow.lines.lines import Lines
+from exoflow.telephony.causes import CAUSES, read_leg
+from exoflow.telephony.dialstring import leg_string
+
+log = logging.getLogger("exoflow.lines")
+
+FILE = "exoflow.xml"
+MODE = 0o644  # FreeSWITCH runs as another user
+MAX_AGENTS = 10  # of a number: whoever has been rung for 5 minutes has long gone
+RINGBACK = "%(400,200,400,450);%(400,2000,400,450)"  # India's (facts, pri-and-freetdm.md section 8)
+TAIL_DIGITS = range(2, 11)  # what exchanges send of a number (telephony/numbers)
+
+# dispositions after which another trunk may reach the same agent: the line's or the network's trouble, not the phone's; 27 is
+# also FreeTDM's word for a span that it has not (telephony/causes)
+TRUNK_TROUBLE = tuple(
+    cause.name
+    for cause in CAUSES
+    if cause.name == "DESTINATION_OUT_OF_ORDER"
+    or read_leg(q850=cause.q850, name=cause.name, answered=False, alerting=False, early_media=False, had_leg=True)[0] == "trunk"
+)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class FallbackError(ExoflowError):
+    """The fallback cannot be written; the message names the place and the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a write did. `path` is None when the configuration names no folder."""
+
+    path: Path | None = None
+    changed: bool = False
+    numbers: int = 0
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass
+class _Plan:
+    """The file while it is made. `again`: what tries the same agent over another trunk, by its extension's name."""
+
+    numbers: list[ET.Element] = field(default_factory=list)
+    again: dict[str, ET.Element] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+
+def publish(config: Config, lines: Lines) -> None:
+    """Writes the fallback and has FreeSWITCH read it. What goes wrong is told in the log, and nothing else follows from it."""
+    try:
+        result: Result = gevent.get_hub().threadpool.apply(write, (config,))
+        for told in result.left_out:
+            log.error("fallback: %s", told)
+        if result.path is None:
+            return
+        if result.changed:
+            log.info("fallback of %d numbers written to %s", result.numbers, result.path)
+        lines.reload_dialplan()
+    except ExoflowError as error:
+        log.error("fallback: %s", error)
+    except Exception:
+        log.exception("fallback: not written, by a fault of exoflow")
+
+
+def write(config: Config) -> Result:
+    """Writes the file if it would change; in a thread, for disks may be slow. Raises FallbackError."""
+    folder = config.switch.fallback
+    if folder is None:
+        return Result()
+    text, count, left_out = content(config)
+    path = folder / FILE
+    try:
+        if path.is_file() and path.read_bytes() == text:
+            return Result(path, changed=False, numbers=count, left_out=left_out)
+        _replace(path, text)
+    except OSError as error:
+        raise FallbackError(
+            f"{path} cannot be written: {error.strerror}; make the folder, and let exoflow's user write into it"
+        ) from error
+    return Result(path, changed=True, numbers=count, left_out=left_out)
+
+
+def content(config: Config) -> tuple[bytes, int, tuple[str, ...]]:
+    """The file's bytes, how many numbers it serves, and what was left out of it, and why."""
+    plan = _Plan()
+    for account_id, account in config.accounts.items():
+        for number in account.numbers:
+            try:
+                _add(plan, config, account_id, account, number)
+            except ExoflowError as error:
+                plan.left_out.append(f"{account_id}: {number.number} has no fallback of its own: {error}")
+    root = ET.Element("include")
+    root.append(
+        ET.Comment(" Written by exoflow from its accounts, and again at each of its good loads: what is changed here is lost. ")
+    )
+    root.extend([*plan.numbers, *plan.again.values()])
+    ET.indent(root)
+    return ET.tostring(root, encoding="utf-8") + b"\n", len(plan.numbers), tuple(plan.left_out)
+
+
+def forms(config: Config, number: Number) -> list[str]:
+    """All digits by which the exchange can mean this number and no other: as Config.route takes them from exo_did."""
+    trunk, digits = number.trunk, number.number.removeprefix("+")
+    national = digits.removeprefix("91")
+    std_code = config.trunks[trunk].std_code or ""
+    written = [number.dnis or "", f"00{digits}", digits, f"0{national}", national, national.removeprefix(std_code)]
+    written += [digits[-count:] for count in TAIL_DIGITS]
+    found = []
+    for form in dict.fromkeys(form for form in written if 2 <= len(form) <= 15):
+        route = config.route(form, trunk)
+        if route is not None and route.number is number:
+            found.append(form)
+    return found
+
+
+# --- the file -----------------------------------------------------------------------------------
+
+
+def _replace(path: Path, text: bytes) -> None:
+    """The old file or the new one, whenever FreeSWITCH or a lost power supply comes between. Raises OSError."""
+    handle, name = tempfile.mkstemp(prefix=".exoflow-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), MODE)
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _add(plan: _Plan, config: Config, account_id: str, account: Account, number: Number) -> None:
+    """The extensions of one number. Raises UnsafeText."""
+    digits = forms(config, number)
+    if not digits:
+        plan.left_out.append(f"{account_id}: {number.number}: no digits mean this number alone")
+        return
+    extension = ET.Element("extension", {"name": f"{account_id} {number.number}", "continue": "true"})
+    _condition(extension, "destination_number", "exoflow_fallback")
+    _condition(extension, "${exo_trunk}", *_names(config, number.trunk))
+    actions = _Actions(_condition(extension, "${exo_did}", *digits))
+    actions.add("sched_cancel")
+    actions.add("stop_record_session", "all")  # one that an app had begun would go on
+    actions.set("exo_fallback_account", safety.word("account's id", account_id))
+    actions.set("exo_fallback_number", safety.word("number", number.number))
+    actions.add("answer")
+    actions.add("sleep", "300")
+    first = account.fallback.spoken(account.language)
+    if first is not None:
+        actions.add("playback", safety.sound(str(prompt_path(config.prompts, first).resolve())))
+    agents = _agents(account)
+    if agents:
+        _ring(plan, actions, config, account_id, account, number, agents[:MAX_AGENTS])
+    plan.numbers.append(extension)
+    if len(agents) > MAX_AGENTS:
+        plan.left_out.append(
+            f"{account_id}: {number.number}: agents behind the {MAX_AGENTS}th are not rung by FreeSWITCH itself"
+        )
+
+
+def _agents(account: Account) -> list[Agent]:
+    """Whom to ring, in order, each number once; nobody without a group."""
+    name = account.fallback.group or next(iter(account.groups), None)
+    if name is None:
+        return []
+    agents = [account.agents[agent] for agent in account.groups[name].agents]
+    return list({agent.number: agent for agent in agents}.values())
+
+
+def _ring(
+    plan: _Plan,
+    actions: _Actions,
+    config: Config,
+    account_id: str,
+    account: Account,
+    number: Number,
+    agents: list[Agent],
+) -> None:
+    own = account.fallback
+    for name, value in _BRIDGING.items():
+        actions.set(name, value)
+    if own.record != "none":
+        actions.set("RECORD_STEREO", "true" if own.record == "dual" else "false")
+        folder = safety.path(str((config.switch.recordings / account_id).absolute()))
+        # the day by the box's clock: FreeSWITCH knows no other time zone. The channel's uuid: there may be no id of ours yet
+        actions.set("exo_fallback_record", f"{folder}/${{strftime(%Y/%m/%d)}}/fallback-${{uuid}}.wav")
+        actions.add("record_session", "${exo_fallback_record}")
+    attempt = 0
+    for agent in agents:
+        for order, name in enumerate(trunks.outbound_order(config.trunks, number.trunk)):
+            attempt += 1
+            trunk = config.trunks[name]
+            dialled = leg_string(
+                endpoint=trunks.endpoint(trunk),
+                e164=agent.number,
+                leg_uuid=None,
+                cli=trunk.outbound.cli,
+                ring_seconds=own.ring_seconds,
+                talk_seconds=own.talk_seconds,
+                extra={"exo_fallback_leg": str(attempt), "exo_fallback_trunk": name},
+            )
+            if order == 0:
+                actions.dial(attempt, dialled)
+            else:
+                actions.add("execute_extension", f"{_again(plan, attempt, dialled)} XML from-pri")
+    if own.record != "none":
+        actions.add("stop_record_session", "${exo_fallback_record}")
+
+
+_BRIDGING = {
+    "ringback": RINGBACK,
+    "transfer_ringback": RINGBACK,
+    "instant_ringback": "true",
+    "ignore_early_media": "true",
+    "continue_on_fail": "true",
+    "hangup_after_bridge": "true",  # a talk is the end; behind it stands the next agent
+    "RECORD_BRIDGE_REQ": "true",  # the talk only
+    "RECORD_MIN_SEC": "0",
+}
+
+
+def _again(plan: _Plan, attempt: int, dialled: str) -> str:
+    """The extension that dials only after trunk trouble; its name is its content's, so that a call in progress never finds
+    another account's agent behind it after a reload."""
+    name = "exoflow_again_" + hashlib.sha256(f"{attempt} {dialled}".encode()).hexdigest()[:24]
+    if name not in plan.again:
+        extension = ET.Element("extension", name=name)
+        _condition(extension, "destination_number", name)
+        trouble = _condition(extension, "${originate_disposition}", *TRUNK_TROUBLE)
+        _Actions(trouble).dial(attempt, dialled)
+        ET.SubElement(trouble, "anti-action", application="log", data="DEBUG exoflow: no other trunk is needed")
+        plan.again[name] = extension
+    return name
+
+
+def _condition(extension: ET.Element, what: str, *values: str) -> ET.Element:
+    """Met by each of these values. Raises UnsafeText for one that could mean more than itself in an expression."""
+    for value in values:
+        if _PLAIN.fullmatch(value) is None:
+            raise UnsafeText("value of a condition", "only letters, digits, `_`, `-` and `.` may stand there", value)
+    some = "|".join(value.replace(".", r"\.") for value in values)
+    expression = f"^(?:{some})$" if len(values) > 1 else f"^{some}$"
+    return ET.SubElement(extension, "condition", field=what, expression=expression)
+
+
+def _names(config: Config, trunk: str) -> list[str]:
+    """What the dialplan may call a trunk (exo_trunk): its span or gateway, and its own name if that is no other's."""
+    line = config.trunks[trunk]
+    told: Iterator[str | None] = iter((line.span, line.gateway, trunk))
+    return [name for name in dict.fromkeys(told) if name is not None and trunks.named(config.trunks, name) == trunk]
+
+
+class _Actions:
+    """The actions of a condition, in their order."""
+
+    def __init__(self, condition: ET.Element) -> None:
+        self._condition = condition
+
+    def add(self, application: str, data: str = "") -> None:
+        ET.SubElement(self._condition, "action", {"application": application} | ({"data": data} if data else {}))
+
+    def set(self, name: str, value: str) -> None:
+        self.add("set", f"{name}={value}")
+
+    def dial(self, attempt: int, dialled: str) -> None:
+        self.set("exo_fallback_leg", str(attempt))
+        self.add("bridge", dialled)
