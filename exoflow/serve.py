@@ -25,6 +25,8 @@ from exoflow.lines.lines import Lines
 from exoflow.prompts import PromptBook
 from exoflow.reload import Refused, fixed, read_again
 from exoflow.store.opening import open_store
+from exoflow.web.health import Folders, HealthPages, Readiness, Sources
+from exoflow.web.server import WebServer
 
 log = logging.getLogger("exoflow")
 
@@ -64,6 +66,8 @@ class Service:
         self.net = self._make_net()
         self._lost = LostCalls(self.net, self.book, self.lines, lambda: self.config, self._held.__contains__)
         self.lines.on_up = self._lost.hurry
+        self.store.counts.watch(lambda: {(name, ""): float(count) for name, count in self.server.counters.items()})
+        self.web = self._make_web()
 
     @property
     def in_flight(self) -> int:
@@ -84,6 +88,8 @@ class Service:
         if self.net is not None:
             self.net.start()
         self._lost.start()
+        if self.web is not None:
+            self.web.start()
         log.info("waiting for calls on %s:%d", *self.address)
 
     def stop(self) -> None:
@@ -99,7 +105,23 @@ class Service:
         self.lines.stop()
         self.sender.stop(SENDER_STOP_SECONDS)
         self.crm.close()
+        if self.web is not None:
+            self.web.stop()
         self.store.close()
+
+    def _make_web(self) -> WebServer | None:
+        """/livez and /readyz, if they are wanted."""
+        config = self.config
+        if config.web is None:
+            return None
+        sources = Sources(
+            store=self.store.health,
+            event_socket=lambda: self.lines.problem,
+            calls=lambda: (self.server.active, self.server.max_calls),
+            reload_refused=lambda: self.reload_problem,
+            folders=lambda: Folders(self.store.path, config.switch.recordings, config.switch.cdr, config.spill),
+        )
+        return WebServer(config.web.listen_address, HealthPages(Readiness(sources).state))
 
     # --- the configuration ------------------------------------------------------------------------
 
@@ -147,13 +169,7 @@ class Service:
         folder = self.config.switch.cdr
         if folder is None:
             return None
-        return Net(
-            folder,
-            self.book,
-            lambda: self.config,
-            self._held.__contains__,
-            lambda call, end: self._reception.finish(call, end),
-        )
+        return Net(folder, self.book, lambda: self.config, self._held.__contains__, self._reception.finish)
 
     def _account(self, account_id: str) -> Account | None:
         return self.config.accounts.get(account_id)

@@ -242,6 +242,10 @@ class Account(Strict):
 class Web(Strict):
     listen: str = Field("127.0.0.1:8080", pattern=LISTEN, description="host:port of /livez and /readyz")
 
+    @property
+    def listen_address(self) -> Address:
+        return _address(self.listen)
+
 
 class Mail(Strict):
     smtp: str = Field("localhost:25", pattern=LISTEN, description="host:port of the server that takes our mails")

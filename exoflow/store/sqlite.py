@@ -170,6 +170,7 @@ class Store:
         """Writes or spills what is queued (`deadline` seconds at most), then lets the file and its lock go."""
         if self._closing:
             return
+        self.counts.stop()
         self._closing = True
         self._wanted.set()
         self._hurried.set()

@@ -1,0 +1,1 @@
+"""What exoflow tells by HTTP: its health."""
