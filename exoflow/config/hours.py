@@ -13,10 +13,10 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from exoflow.config.stepbase import Strict
+from exoflow.config.stepbase import ALTERNATIVE, Strict
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MIDNIGHT = 24 * 60
@@ -31,10 +31,7 @@ def day_spans(hours: Mapping[str, list[str]]) -> DaySpans:
     """The spans of each day of the week. Raises ValueError, whose text is for the engineer."""
     found: dict[int, tuple[Span, ...]] = {}
     for names, texts in hours.items():
-        spans = tuple(sorted(_span(text) for text in texts))
-        for (_, ends), (begins, _) in pairwise(spans):
-            if begins < ends:
-                raise ValueError(f"has spans on `{names}` that overlap")
+        spans = _spans(names, texts)
         for day in _days(names):
             if day in found:
                 raise ValueError(f"names {DAYS[day]} twice; write all its spans in one list")
@@ -44,8 +41,21 @@ def day_spans(hours: Mapping[str, list[str]]) -> DaySpans:
 
 def is_open(spans: DaySpans, local: datetime) -> bool:
     """Is it open at this local time?"""
+    return _within(spans[local.weekday()], local)
+
+
+def _within(spans: tuple[Span, ...], local: datetime) -> bool:
     minute = local.hour * 60 + local.minute
-    return any(begins <= minute < ends for begins, ends in spans[local.weekday()])
+    return any(begins <= minute < ends for begins, ends in spans)
+
+
+def _spans(name: str, texts: list[str]) -> tuple[Span, ...]:
+    """In their order. Raises ValueError, whose text is for the engineer."""
+    spans = tuple(sorted(_span(text) for text in texts))
+    for (_, ends), (begins, _) in pairwise(spans):
+        if begins < ends:
+            raise ValueError(f"has spans on `{name}` that overlap")
+    return spans
 
 
 def _span(text: str) -> Span:
@@ -98,11 +108,41 @@ def _is_date(text: str) -> bool:
     return re.fullmatch(r"([0-9]{4}-)?[0-9]{2}-[0-9]{2}", text) is not None
 
 
+def _spans_of_day(texts: list[str]) -> list[str]:
+    try:
+        _spans("open", texts)
+    except ValueError as problem:
+        raise PydanticCustomError("hours", "{problem}", {"problem": str(problem)}) from None
+    return texts
+
+
+class ShortDay(Strict):
+    """A holiday for a part of the day."""
+
+    name: str = Field(description="the day's name")
+    open: Annotated[list[str], AfterValidator(_spans_of_day)] = Field(
+        min_length=1, description="spans in which it is a day as any other: [09:30-13:00]; the rest of it is holiday"
+    )
+
+
+_TEXT, _SHORT = ALTERNATIVE + "text", ALTERNATIVE + "short"
+
+
+def _kind_of_day(value: Any) -> str:
+    return _SHORT if isinstance(value, (dict, ShortDay)) else _TEXT
+
+
+Day = Annotated[Annotated[str, Tag(_TEXT)] | Annotated[ShortDay, Tag(_SHORT)], Discriminator(_kind_of_day)]
+
+
 class Holidays(Strict):
     """Days on which the account is closed. Its own lists win over the library's."""
 
-    dates: Annotated[dict[str, str], AfterValidator(_known_dates)] = Field(
-        default_factory=dict, max_length=1000, description="2026-11-08, or 01-26 for every year, to the day's name"
+    dates: Annotated[dict[str, Day], AfterValidator(_known_dates)] = Field(
+        default_factory=dict,
+        max_length=1000,
+        description="2026-11-08, or 01-26 for every year, to the day's name; "
+        "with hours of work: {name: Diwali, open: [09:30-13:00]}",
     )
     working: Annotated[list[str], AfterValidator(_known_dates)] = Field(
         default_factory=list, max_length=1000, description="days on which the account works although the library has them"
@@ -123,11 +163,15 @@ class Holidays(Strict):
             raise ValueError(f"has {twice} as a holiday and as a working day")
         return self
 
-    def name_of(self, day: date) -> str | None:
-        """The holiday's name; None on other days. The own list first, each day before its yearly entry."""
+    def name_at(self, local: datetime) -> str | None:
+        """The name of the holiday that it is at this local time; None at other times. The own list first, each day before its
+        yearly entry. Raises what `library` does."""
+        day = local.date()
         for text in (day.isoformat(), day.isoformat()[5:]):
-            if text in self.dates:
-                return self.dates[text]
+            if (found := self.dates.get(text)) is not None:
+                if isinstance(found, str):
+                    return found
+                return None if _within(_spans("open", found.open), local) else found.name
             if text in self.working:
                 return None
         return None if self.country is None else library(self.country, self.region, day.year).get(day)

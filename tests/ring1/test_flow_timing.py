@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -89,6 +89,31 @@ def test_a_holiday_is_closed_unless_the_step_does_not_mind(hall: Start, settings
     assert visited(state) == ["now", branch, "bye"]
 
 
+@pytest.mark.parametrize(
+    ("local", "step"),
+    [
+        ("2026-11-06T09:15", "feast"),  # before the day's own hours
+        ("2026-11-06T09:30", "in"),
+        ("2026-11-06T12:59", "in"),
+        ("2026-11-06T13:00", "feast"),
+        ("2026-11-06T17:00", "feast"),
+        ("2026-11-07T09:45", "out"),  # a Saturday: the day's hours widen no others
+        ("2026-11-07T10:30", "in"),
+        ("2026-11-07T13:30", "feast"),
+        ("2026-11-09T17:00", "in"),
+    ],
+)
+def test_a_holiday_for_a_part_of_the_day(hall: Start, local: str, step: str) -> None:
+    steps = STEPS | {"now": STEPS["now"] | {"holiday": "feast"}, "feast": say("It is a holiday.")}
+    short = {"name": "Diwali", "open": ["09:30-13:00"]}
+    h = hall(steps, account={"holidays": {"dates": {"2026-11-06": short, "2026-11-07": short}}})
+    h.service._parts.clock = at(local)
+    _, state = h.run()
+    assert visited(state) == ["now", step, "bye"]
+    if step == "feast":
+        assert entry(state, "timing.holiday").evidence["holiday"] == "Diwali"
+
+
 def test_it_runs_before_the_call_is_answered(hall: Start) -> None:
     steps = STEPS | {"now": STEPS["now"] | {"open": "bye", "closed": "busy"}, "busy": {"hangup": {"cause": "USER_BUSY"}}}
     del steps["in"], steps["out"]
@@ -154,20 +179,35 @@ def test_hours_that_cannot_be(week: dict[str, list[str]], problem: str) -> None:
 def test_the_own_list_wins_over_the_library() -> None:
     pytest.importorskip("holidays")
     known = Holidays(country="IN", region="KA", working=["2026-10-02"], dates={"2026-08-15": "Flag day", "12-24": "Eve"})
-    assert known.name_of(date(2026, 1, 26)) == "Republic Day"
-    assert known.name_of(date(2026, 8, 15)) == "Flag day"
-    assert known.name_of(date(2026, 10, 2)) is None
-    assert known.name_of(date(2027, 10, 2)) is not None
-    assert known.name_of(date(2026, 12, 24)) == "Eve"
-    assert known.name_of(date(2026, 11, 23)) is None
+    assert known.name_at(datetime(2026, 1, 26)) == "Republic Day"
+    assert known.name_at(datetime(2026, 8, 15)) == "Flag day"
+    assert known.name_at(datetime(2026, 10, 2)) is None
+    assert known.name_at(datetime(2027, 10, 2)) is not None
+    assert known.name_at(datetime(2026, 12, 24)) == "Eve"
+    assert known.name_at(datetime(2026, 11, 23)) is None
+
+
+@pytest.mark.parametrize(
+    ("spans", "at", "name"),
+    [
+        (["00:00-24:00"], "00:00", None),
+        (["00:00-23:59"], "23:59", None),
+        (["09:00-11:00", "14:00-16:00"], "12:00", "Feast"),
+        (["14:00-16:00", "09:00-11:00"], "14:00", None),
+    ],
+)
+def test_the_hours_of_a_holiday(spans: list[str], at: str, name: str | None) -> None:
+    known = Holidays.model_validate({"dates": {"11-06": {"name": "Feast", "open": spans}}})
+    assert known.name_at(datetime.fromisoformat(f"2026-11-06T{at}")) == name
+    assert known.name_at(datetime.fromisoformat(f"2026-11-07T{at}")) is None
 
 
 def test_without_the_library_the_own_list_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "holidays", None)
     hours.library.cache_clear()
-    assert Holidays(dates={"02-29": "Leap day"}).name_of(date(2028, 2, 29)) == "Leap day"
+    assert Holidays(dates={"02-29": "Leap day"}).name_at(datetime(2028, 2, 29)) == "Leap day"
     with pytest.raises(ImportError):
-        Holidays(country="IN").name_of(date(2026, 8, 15))
+        Holidays(country="IN").name_at(datetime(2026, 8, 15))
 
 
 @pytest.mark.parametrize(
@@ -176,6 +216,11 @@ def test_without_the_library_the_own_list_is_enough(monkeypatch: pytest.MonkeyPa
         {"dates": {"2026-02-29": "x"}},
         {"dates": {"20261108": "x"}},
         {"dates": {"13-01": "x"}},
+        {"dates": {"11-06": {"name": "x"}}},
+        {"dates": {"11-06": {"name": "x", "open": []}}},
+        {"dates": {"11-06": {"open": ["09:00-13:00"]}}},
+        {"dates": {"11-06": {"name": "x", "open": ["13:00-09:00"]}}},
+        {"dates": {"11-06": {"name": "x", "open": ["09:00-13:00", "12:00-14:00"]}}},
         {"region": "KA"},
         {"dates": {"01-26": "x"}, "working": ["01-26"]},
     ],
