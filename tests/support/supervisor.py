@@ -102,8 +102,8 @@ class Supervisor:
         return self.lives[-1]
 
     def start(self) -> Supervisor:
-        self._greenlets = [gevent.spawn(self._hear), gevent.spawn(self._keep)]
         self.start_process()
+        self._greenlets = [gevent.spawn(self._hear), gevent.spawn(self._keep)]
         return self
 
     def start_process(self) -> Life:
