@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from exoflow.calls import arrival
 from exoflow.calls.book import Call, CallBook
 from exoflow.calls.cdr import CallEnd
 from exoflow.calls.model import CallFacts
@@ -21,15 +21,11 @@ from exoflow.flow.editions import differs
 from exoflow.flow.gone import GoneSession
 from exoflow.flow.here import QUICK_SECONDS, Here, Parts
 from exoflow.flow.progress import MARKER
-from exoflow.lines import trunks
 from exoflow.lines.legs import moment
-from exoflow.telephony.numbers import caller as read_caller
-from exoflow.telephony.numbers import to_e164
 
 log = logging.getLogger("exoflow.flow")
 
 UNKNOWN_NUMBER_CAUSE = "UNALLOCATED_NUMBER"  # 1: the exchange then says so to the caller
-MAX_DIGITS = 20  # of what the exchange sent; E.164 has 15
 
 
 class Reception:
@@ -51,7 +47,7 @@ class Reception:
         route = routes[0] if len(routes) == 1 else None
         call = self._book.open(facts, route.account if route is not None else None)
         call.state.config = parts.config.kept.hash
-        _note_arrival(call, facts)
+        arrival.note(call)
         if route is None:
             _turn_away(session, call, routes)
             return
@@ -70,7 +66,7 @@ class Reception:
         facts, routes = self._facts(parts, session.channel, session.uuid)
         call = self._book.open(facts, routes[0].account if len(routes) == 1 else None)
         call.state.config = parts.config.kept.hash
-        _note_arrival(call, facts)
+        arrival.note(call)
         most = parts.config.switch.max_calls
         text = f"Refused: {most} calls at once are the limit of this process; raise switch.max_calls if the machine bears more"
         call.note("B", "calls.limit", text)
@@ -78,31 +74,16 @@ class Reception:
         call.close("refused", "calls.limit")
 
     def _facts(self, parts: Parts, channel: Headers, channel_uuid: str) -> tuple[CallFacts, list[Route]]:
-        config = parts.config
-        exo_trunk = channel.variable("exo_trunk")
-        trunk = trunks.named(config.trunks, exo_trunk) or exo_trunk
-        dialled = (channel.variable("exo_did") or channel.get("Caller-Destination-Number"))[:MAX_DIGITS]
-        std_code = config.trunks[trunk].std_code if trunk in config.trunks else None
-        raw = channel.get("Caller-Caller-ID-Number")[:MAX_DIGITS]
-        number, withheld = read_caller(raw, hidden=channel.get("Caller-Privacy-Hide-Number") == "true", std_code=std_code)
-        routes = config.candidates(dialled, trunk)
-        route = routes[0] if len(routes) == 1 else None
-        diverted = to_e164(channel.variable("exo_diverted_from"), std_code)
-        facts = CallFacts(
-            id=uuid.uuid4().hex,
+        sent = arrival.Sent(
             channel=channel_uuid,
             created_at=_created(channel),
-            trunk=trunk,
-            dialled_raw=dialled,
-            caller_raw="" if withheld else raw,
-            dialled=route.number.number if route is not None else None,
-            caller=number,
-            caller_withheld=withheld,
-            account=route.account_id if route is not None else None,
-            flow=route.number.flow if route is not None else None,
-            diverted_from=diverted or (route.number.diverted_from if route is not None else None),
+            trunk=channel.variable("exo_trunk"),
+            dialled=channel.variable("exo_did") or channel.get("Caller-Destination-Number"),
+            caller=channel.get("Caller-Caller-ID-Number"),
+            hidden=channel.get("Caller-Privacy-Hide-Number") == "true",
+            diverted_from=channel.variable("exo_diverted_from"),
         )
-        return facts, routes
+        return arrival.read(parts.config, sent)
 
     def finish(self, call: Call, end: CallEnd) -> None:
         """The caller has left while no app had the call: what had been done meanwhile counts, the steps that need no caller are
@@ -169,16 +150,6 @@ def _created(channel: Headers) -> datetime:
     """When the SETUP came in, by the switch's clock."""
     text = channel.get("Caller-Channel-Created-Time")
     return datetime.fromtimestamp(int(text) / 1e6, UTC) if text.isascii() and text.isdigit() else datetime.now(UTC)
-
-
-def _note_arrival(call: Call, facts: CallFacts) -> None:
-    who = "a withheld number" if facts.caller_withheld else facts.caller or facts.caller_raw or "an unreadable number"
-    text = f"Call from {who} on {facts.trunk or 'an unknown trunk'}, dialled {facts.dialled_raw or 'nothing'}"
-    call.note("B", "call.arrived", text, at=facts.created_at, diverted_from=facts.diverted_from)
-    if facts.caller_withheld:
-        call.note("B", "caller.withheld", "The caller's number is withheld: the CRM gets an empty number")
-    elif facts.caller is None:
-        call.note("B", "caller.unreadable", f"{facts.caller_raw!r} is no number that could be called back; the CRM gets it raw")
 
 
 def _turn_away(session: CallSession | GoneSession, call: Call, routes: list[Route]) -> None:
