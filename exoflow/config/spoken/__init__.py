@@ -2,7 +2,8 @@
 
 A block is a text, spoken and kept like any other prompt; `exoflow prompts build` renders all that a flow can need, so that
 nothing is rendered during a call. A language is a table of words (see english.py); another one is a file like it, listed here.
-The words of 0 to 99 and the rules for larger numbers were compared with the CLDR's spell-out rules (common/rbnf).
+The words of 0 to 99 and the rules for larger numbers were compared with the CLDR's spell-out rules (common/rbnf) and with how
+espeak-ng reads figures.
 """
 
 from exoflow.config.spoken.bengali import BENGALI
