@@ -54,6 +54,7 @@ class LegEnd:
     caller: str = ""  # channel of the call it was dialled for
     number: str = ""  # digits as they were dialled
     fallback: bool = False  # dialled by the dialplan's fallback, not by an app
+    trunk: str = ""  # exo_fallback_trunk: the trunk's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,7 @@ def _leg(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> Le
         caller=_formed(_UUID, variables.get("originating_leg_uuid") or variables.get("originator")),
         number=_plain(profile.get("destination_number")),
         fallback="exo_fallback_leg" in variables,
+        trunk=_formed(_TRUNK, variables.get("exo_fallback_trunk")),
     )
 
 

@@ -6,6 +6,7 @@ All that is known of them stands in their CDR files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from exoflow.calls import arrival
 from exoflow.calls.arrival import Sent
 from exoflow.calls.book import Call, CallBook
 from exoflow.calls.cdr import CallEnd, LegEnd
-from exoflow.calls.model import CallOutcome, Leg, Stage
+from exoflow.calls.model import CallOutcome, Leg, Recording, Stage
 from exoflow.config.model import Account, Config
 from exoflow.telephony.causes import read_leg
 from exoflow.telephony.numbers import to_e164
@@ -36,6 +37,7 @@ FALLBACKS = {
     "guard": "exoflow took the call and did nothing with it; look at its log, and at the load of the machine",
     "deaths": "exoflow lost the call three times in a row; its log says why",
 }
+TOLERANCE_SECONDS = 1.0  # between a talk and its file: its first and last frames
 _ENDINGS = {
     "caller": "The caller hung up",
     "switch": "FreeSWITCH or the network ended the call",
@@ -43,7 +45,16 @@ _ENDINGS = {
 }
 
 
-def record(book: CallBook, config: Config, end: CallEnd, legs: Sequence[LegEnd] = ()) -> bool:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the dialplan's fallback did for a caller: whom it rang, and how many seconds of their talk it recorded."""
+
+    legs: Sequence[LegEnd] = ()
+    recording: str = ""  # the file's path; empty if none was begun
+    seconds: float | None = None
+
+
+def record(book: CallBook, config: Config, end: CallEnd, served: Served | None = None) -> bool:
     """Opens and closes the record of a call that nobody had, with its delivery, in one commit. False: not on disk yet."""
     now = book.clock()
     sent = Sent(
@@ -58,34 +69,39 @@ def record(book: CallBook, config: Config, end: CallEnd, legs: Sequence[LegEnd] 
     # an app may have had it, and died before the record was on disk
     facts, routes = arrival.read(config, sent, end.call_id)
     call = book.open(facts, routes[0].account if len(routes) == 1 else None)
+    call.state.config = config.kept.hash
     arrival.note(call)
     if end.refused:
         return _refused(call, end)
     if end.fallback:
-        add_fallback(call, end, legs)
+        add_fallback(call, config, end, served or Served())
         return close(call, end)
     call.note("B", "door.left", _left_text(end), at=end.ended_at, tries=end.variables.get("exo_entry", ""))
     call.caller_gone(end.ended_at, end.cause, end.q850, ended_by(end))
     return call.close("abandoned" if end.caller_left else "missed", "door.left", end.ended_at)
 
 
-def add_fallback(call: Call, end: CallEnd, legs: Sequence[LegEnd]) -> None:
+def add_fallback(call: Call, config: Config, end: CallEnd, served: Served) -> None:
     """Adds to a record how the dialplan's fallback served its call: why it had it, whom it rang, who talked."""
     why = FALLBACKS.get(end.fallback, "no exoflow could take it")
-    whom = "" if legs else "; the caller heard the announcement for such cases"
+    whom = "" if served.legs else "; the caller heard the announcement for such cases"
     call.note("B", "door.fallback", f"The dialplan's fallback had the call: {why}{whom}", why=end.fallback)
     if end.answered_at is not None and call.state.answered_at is None:
         call.answered(end.answered_at)
     known = {leg.uuid for leg in call.state.legs}
-    for told in sorted(legs, key=lambda leg: leg.setup_at or end.ended_at or datetime.now(UTC)):
+    for told in sorted(served.legs, key=lambda leg: leg.setup_at or end.ended_at or datetime.now(UTC)):
         if told.uuid not in known:
-            _add_leg(call, told, end)
+            _add_leg(call, config, told, end)
+    talk = call.state.talk_leg
+    if served.recording and talk is not None:
+        _add_recording(call, end, served, talk)
 
 
-def _add_leg(call: Call, told: LegEnd, end: CallEnd) -> None:
-    account, facts = call.account, call.state.facts
-    number = to_e164(told.number) or told.number
-    leg = Leg(told.uuid, len(call.state.legs) + 1, number, facts.trunk, _agent(account, number), dialled_at=told.setup_at)
+def _add_leg(call: Call, config: Config, told: LegEnd, end: CallEnd) -> None:
+    trunk = told.trunk or call.state.facts.trunk
+    prefix = config.trunks[trunk].outbound.dial_prefix if trunk in config.trunks else ""
+    number = to_e164(told.number.removeprefix(prefix)) or told.number
+    leg = Leg(told.uuid, len(call.state.legs) + 1, number, trunk, _agent(call.account, number), dialled_at=told.setup_at)
     settle(leg, told, caller_left=end.caller_left)
     call.wants_agent()
     call.state.legs.append(leg)
@@ -98,6 +114,21 @@ def _add_leg(call: Call, told: LegEnd, end: CallEnd) -> None:
         call.note("H", "leg.talked", text, at=leg.released_at, **shown)
     else:
         call.note("G", f"leg.{leg.outcome}", f"{who}, by the fallback: {leg.meaning}", at=leg.released_at, **shown)
+
+
+def _add_recording(call: Call, end: CallEnd, served: Served, talk: Leg) -> None:
+    channels = 2 if end.variables.get("RECORD_STEREO") == "true" else 1
+    recording = Recording("talk", served.recording, channels, started_at=talk.answered_at, seconds=served.seconds)
+    good = served.seconds is not None and abs(served.seconds - talk.talk_seconds) <= TOLERANCE_SECONDS
+    recording.state = "good" if good else "failed"
+    if not good:
+        there = (
+            "is not there" if served.seconds is None else f"has {served.seconds:.1f} s of a talk of {talk.talk_seconds:.1f} s"
+        )
+        recording.problem = f"the file {there}; look at the disk and at FreeSWITCH's log"
+    call.add_recording(recording)
+    text = f"Recorded {served.seconds:.1f} s, by the fallback" if good else f"Recording failed: {recording.problem}"
+    call.note("H", "recording.good" if good else "recording.wrong_length", text, file=recording.path, seconds=served.seconds)
 
 
 def _agent(account: Account | None, number: str) -> str | None:

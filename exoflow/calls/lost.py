@@ -133,7 +133,7 @@ class LostCalls:
         pending = [one for one in call.state.recordings if one.state == "pending"]
         pending += _begun(call.state)
         for recording in pending:
-            if not self._is_ours(recording.path):
+            if not wav.is_recording(self._config().switch.recordings, recording.path):
                 continue
             seconds = gevent.get_hub().threadpool.apply(wav.repair, (Path(recording.path),))
             if seconds is None and recording not in call.state.recordings:
@@ -145,9 +145,6 @@ class LostCalls:
                 call.add_recording(recording)
             call.update_recording(recording)
             call.note("H", "recording.cut_off", f"Recording failed: {recording.problem}", file=recording.path)
-
-    def _is_ours(self, path: str) -> bool:
-        return Path(path).resolve().is_relative_to(self._config().switch.recordings.resolve())
 
 
 def _begun(state: CallState) -> list[Recording]:

@@ -18,11 +18,13 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.threadpool import ThreadPool
 
-from exoflow.calls import cdrfolder, door
+from exoflow.calls import cdrfolder, door, wav
 from exoflow.calls.book import Call, CallBook
 from exoflow.calls.cdr import CallEnd, LegEnd, read_leg
 from exoflow.calls.cdrfolder import Found
+from exoflow.calls.door import Served
 from exoflow.calls.lookup import ends_of
+from exoflow.calls.wav import is_recording
 from exoflow.config.model import Config
 from exoflow.errors import ExoflowError
 
@@ -246,10 +248,10 @@ class Net:
     def _record(self, end: CallEnd, taken_ids: set[str]) -> None:
         if end.call_id in taken_ids:
             end = replace(end, call_id="")
-        legs = self._fallback_legs(end)
+        served = self._served(end)
         if self._held(end.channel) or self._book.of_channel(end.channel) is not None:
             return  # an app has it after all
-        door.record(self._book, self._config(), end, legs)
+        door.record(self._book, self._config(), end, served)
         self.counts["recorded"] += 1
 
     def _end(self, end: CallEnd) -> None:
@@ -258,11 +260,11 @@ class Net:
         if call is None:
             return
         self._wait_for_legs(leg.uuid for leg in call.state.legs if leg.released_at is None)
-        legs = self._fallback_legs(end)
+        served = self._served(end)
         if self._held(end.channel) or call.closed:
             return  # it came back while its file was read
         if end.fallback:
-            door.add_fallback(call, end, legs)
+            door.add_fallback(call, self._config(), end, served)
         self._finish_within(call, end)
         if not call.closed and not self._held(end.channel):
             self._settle_legs(call, end)
@@ -292,13 +294,17 @@ class Net:
                 door.settle(leg, told, caller_left=end.caller_left)
                 call.update_leg(leg)
 
-    def _fallback_legs(self, end: CallEnd) -> list[LegEnd]:
-        """The legs that the dialplan's fallback dialled, by what FreeSWITCH kept of them on the caller's leg."""
+    def _served(self, end: CallEnd) -> Served:
+        """What the dialplan's fallback did: the legs are those that FreeSWITCH noted on the caller's own."""
         if not end.fallback:
-            return []
+            return Served()
         dialled = end.originated
         self._wait_for_legs(dialled)
-        return [leg for uuid in dialled if (leg := self._leg(uuid)) is not None and leg.fallback]
+        legs = [leg for uuid in dialled if (leg := self._leg(uuid)) is not None and leg.fallback]
+        path = end.variables.get("exo_fallback_record", "")
+        if not path or not is_recording(self._config().switch.recordings, path):
+            return Served(legs)
+        return Served(legs, path, self._in_thread(wav.repair, Path(path)))
 
     def _wait_for_legs(self, uuids: Iterable[str]) -> None:
         missing = list(uuids)

@@ -26,6 +26,11 @@ class _Sound:
     bytes_a_second: int
 
 
+def is_recording(folder: Path, path: str) -> bool:
+    """Does a path lead into the folder of recordings, whatever links and dots are in it?"""
+    return "\0" not in path and Path(path).resolve().is_relative_to(folder.resolve())
+
+
 def repair(path: Path) -> float | None:
     """Seconds of sound in a file, whose lengths are written into its header if they were missing or beyond the file's end.
 

@@ -6,6 +6,7 @@ import json
 import os
 import time
 import uuid
+import wave
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,6 +139,15 @@ class World:
         return self.store.read(lambda connection: deliveries_of(connection, state.facts.id))
 
 
+def wav(path: Path, seconds: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(round(seconds * 8000) * 4))
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(net_module, "LEGS_SECONDS", 0.3)
@@ -204,15 +214,20 @@ def test_a_call_that_heard_the_fallbacks_announcement(world: World, why: str) ->
     assert world.files == []
 
 
-def fallback_with(world: World, *legs: str) -> str:
+def fallback_with(world: World, *legs: str, **variables: str) -> str:
     """A call whose fallback rang these."""
     channel = str(uuid.uuid4())
     rung = [(f"{channel[:8]}-{at}", name) for at, name in enumerate(legs)]
     listed = "|:".join(f"{leg};Outbound Call;09876543210" for leg, _ in rung)
-    world.put("fallback-refused", channel, originated_legs=f"ARRAY::{listed}")
+    world.put("fallback-refused", channel, originated_legs=f"ARRAY::{listed}", **variables)
     for leg, name in rung:
         cdr = json.loads((RECORDED / f"leg-{name}.cdr.json").read_bytes())
-        cdr["variables"] |= {"uuid": leg, "originating_leg_uuid": channel, "exo_fallback_leg": "true"}
+        cdr["variables"] |= {
+            "uuid": leg,
+            "originating_leg_uuid": channel,
+            "exo_fallback_leg": "1",
+            "exo_fallback_trunk": "PRI1",
+        }
         cdr["callflow"][-1]["caller_profile"]["destination_number"] = "09876543210"
         world.write(leg, json.dumps(cdr))
     return channel
@@ -231,6 +246,26 @@ def test_a_call_that_the_fallback_connected(world: World) -> None:
     assert {"door.fallback", "leg.busy", "leg.talked"} <= {one.code for one in state.journey}
     assert [one.type for one in world.deliveries(state)] == ["call.ended"]
     assert world.files == []
+
+
+@pytest.mark.parametrize(("recorded", "state"), [(1.1, "good"), (0.0, "failed"), (9.0, "failed")])
+def test_the_fallbacks_recording_is_judged_like_any(world: World, recorded: float, state: str) -> None:
+    path = world.config.switch.recordings / "acme" / "fallback.wav"
+    if recorded:
+        wav(path, recorded)
+    fallback_with(world, "answered", exo_fallback_record=str(path), RECORD_STEREO="true")
+    world.look()
+    (recording,) = world.record().recordings
+    assert (recording.state, recording.channels, recording.path) == (state, 2, str(path))
+    assert recording.seconds == (recorded or None)
+    assert (recording.problem == "") is (state == "good")
+
+
+def test_no_file_elsewhere_is_taken_for_a_recording(world: World) -> None:
+    wav(world.folder / "elsewhere.wav", 1.1)
+    fallback_with(world, "answered", exo_fallback_record=f"{world.config.switch.recordings}/../elsewhere.wav")
+    world.look()
+    assert world.record().recordings == []
 
 
 def test_a_call_whose_fallback_reached_nobody(world: World) -> None:
