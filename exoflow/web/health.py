@@ -200,7 +200,7 @@ class HealthPages:
 
     state: Callable[[], State]
     headers: list[tuple[str, str]] = field(
-        default_factory=lambda: [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+        default_factory=lambda: [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), ("Connection", "close")]
     )
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
