@@ -33,7 +33,7 @@ FAREWELL_SECONDS = 10.0  # for the last events of a hung-up channel: linger, its
 LEAVE_SECONDS = 1.0  # for whoever has lost a call to notice it; who waits for a CRM finds out later, and cannot write any more
 AGE_MARGIN_SECONDS = 2.0  # rounds of the dialplan are a guard's 4 s apart; the two ages are measured within milliseconds
 _OURS_NO_MORE = b"exoflow_"  # the dialplan's own extensions: guard, lease, fallback (dialplan/from-pri)
-_DESTINATION, _ROUND = "Caller-Destination-Number", "variable_exo_entry"
+_DESTINATION, _ROUND, _SEQUENCE = "Caller-Destination-Number", "variable_exo_entry", "Event-Sequence"
 _LINGERS = b"Content-Disposition: linger"
 _LAST_RECEIVED = struct.Struct("I")  # tcpi_last_data_recv of TCP_INFO, milliseconds (linux/tcp.h)
 _READ = 1  # the event loop's word for `readable`
@@ -275,10 +275,17 @@ class CallSession(Wire, OutboundSession):
             self._heart.check()
 
     def _is_away(self, event: Event) -> bool:
-        """Did the guard or a lease take the call from us? Its destination tells, and the dialplan's count of rounds."""
+        """Did the guard or a lease take the call from us? Its destination tells, or the dialplan's count of rounds.
+
+        Events from before our `connect` come, too, when the switch is busy; the sequence is that of their making.
+        """
         destination, entry = event.raw(_DESTINATION), event.raw(_ROUND)
         moved = destination != self._mine[0] and destination is not None and destination.startswith(_OURS_NO_MORE)
-        return moved or (entry is not None and self._mine[1] is not None and entry != self._mine[1])
+        if not moved and (entry is None or self._mine[1] is None or entry == self._mine[1]):
+            return False
+        ours, its = self.channel.get(_SEQUENCE), event.get(_SEQUENCE)
+        earlier = ours.isdigit() and its.isdigit() and int(its) < int(ours)
+        return not earlier and event.get("Unique-ID") == self._uuid
 
     def _fails_if_refused(self, done: AsyncResult, command: str) -> Any:
         def answer(reply: Reply | ExoflowError) -> None:
@@ -293,7 +300,7 @@ class CallSession(Wire, OutboundSession):
     # --- what the reader finds ----------------------------------------------------------------
 
     def on_event(self, event: Event) -> None:
-        if self._is_away(event) and event.get("Unique-ID") == self._uuid:
+        if self._is_away(event):
             self.cede("the dialplan gave it to others (a guard or lease ran out)")
             return
         if event.name == "CHANNEL_EXECUTE_COMPLETE":

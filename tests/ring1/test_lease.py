@@ -314,6 +314,24 @@ def test_ones_own_events_are_no_reason() -> None:
     line.peer.close()
 
 
+@pytest.mark.parametrize(("sequence", "ceded"), [("417", False), ("419", True)])
+def test_events_of_the_dialplan_before_us_are_no_reason(sequence: str, ceded: bool) -> None:
+    """Seen on 1.10.12: a busy switch delivers what it made before `connect` to whoever subscribes behind it."""
+    data = channel_data().replace(b"variable_uuid", b"Event-Sequence: 418\nvariable_exo_entry: 1\nvariable_uuid")
+    line = Line().begin(data)
+    line.peer.event("CHANNEL_EXECUTE_COMPLETE", {"variable_exo_entry": "0", "Event-Sequence": sequence})
+    if not ceded:
+        asking = gevent.spawn(line.session.api, "status")
+        line.peer.command()
+        line.peer.api("UP")
+        assert asking.get(timeout=WAIT) == "UP"
+    else:
+        assert line.session.closed.wait(WAIT)
+    assert line.session.ceded == ceded
+    line.session.release()
+    line.peer.close()
+
+
 def arriving(exo_fallback: str, round_age: float) -> bytes:
     now = int(time.time() * 1e6)
     more = (
