@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from exoflow.config.model import Account, Agent, Config, Number
 from exoflow.config.promptpath import prompt_path
@@ -47,6 +48,7 @@ TRUNK_TROUBLE = tuple(
 )
 
 
+_publishing = BoundedSemaphore()  # a slow disk must not have an older configuration written over a newer one
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -76,18 +78,23 @@ class _Plan:
 def publish(config: Config, lines: Lines) -> None:
     """Writes the fallback and has FreeSWITCH read it. What goes wrong is told in the log, and nothing else follows from it."""
     try:
-        result: Result = gevent.get_hub().threadpool.apply(write, (config,))
-        for told in result.left_out:
-            log.error("fallback: %s", told)
-        if result.path is None:
-            return
-        if result.changed:
-            log.info("fallback of %d numbers written to %s", result.numbers, result.path)
-        lines.reload_dialplan()
+        with _publishing:
+            _publish(config, lines)
     except ExoflowError as error:
         log.error("fallback: %s", error)
     except Exception:
         log.exception("fallback: not written, by a fault of exoflow")
+
+
+def _publish(config: Config, lines: Lines) -> None:
+    result: Result = gevent.get_hub().threadpool.apply(write, (config,))
+    for told in result.left_out:
+        log.error("fallback: %s", told)
+    if result.path is None:
+        return
+    if result.changed:
+        log.info("fallback of %d numbers written to %s", result.numbers, result.path)
+    lines.reload_dialplan()  # also unchanged: FreeSWITCH may not have read it
 
 
 def write(config: Config) -> Result:
