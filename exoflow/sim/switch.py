@@ -94,6 +94,7 @@ class EmbeddedSwitch:
         self.globals = read_globals(files / "freeswitch-conf" / "vars.xml") | {
             "recordings_dir": str(recordings or ""),
             "hostname": "embedded",
+            "core_uuid": self.bus.core_uuid,
             "exoflow_hosts": _hosts(app),
             "exoflow_other_hosts": _hosts(other_apps) if other_apps else "",
             "exoflow_guard_seconds": f"{guard_seconds:g}",
