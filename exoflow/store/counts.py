@@ -20,6 +20,8 @@ from exoflow.store.waiting import Mirror
 
 MAX_KEYS = 1000  # names and trunks of one hour: a switch that makes up trunk names must not fill memory and disk
 OTHER = "(other)"
+ALL_BUSY = "all_busy_seconds"  # the count of seconds in which a trunk had no free channel
+LEAST_FREE_SECONDS = 60.0  # fewer say nothing of how many calls come when there is room
 LOOK_SECONDS = 10.0  # how often watched counters are read: at most so much of an hour is put to the next
 
 Key = tuple[datetime, str, str]  # hour, name, trunk
@@ -111,3 +113,24 @@ def by_hour(connection: Connection, since: datetime) -> list[tuple[datetime, str
     total = func.sum(c.amount)
     wanted = select(c.hour, c.name, c.trunk, total).where(c.hour >= since).group_by(c.hour, c.name, c.trunk)
     return [(row[0], row[1], row[2], float(row[3])) for row in connection.execute(wanted.order_by(c.hour, c.name, c.trunk))]
+
+
+def arrivals_by_hour(connection: Connection, since: datetime) -> dict[tuple[datetime, str], int]:
+    """Calls that came in, by hour and trunk, those that were refused included."""
+    hour = func.strftime("%Y-%m-%d %H:00:00", t.calls.c.created_at)
+    wanted = select(hour, t.calls.c.trunk, func.count()).where(t.calls.c.created_at >= since).group_by(hour, t.calls.c.trunk)
+    return {
+        (datetime.fromisoformat(text).replace(tzinfo=UTC), trunk): amount for text, trunk, amount in connection.execute(wanted)
+    }
+
+
+def turned_away(arrivals: int, busy: float, seconds: float) -> float:
+    """An estimate of the callers whom the exchange gave the engaged tone while all channels of a trunk were taken.
+
+    They send us nothing. While a channel was free, `arrivals` calls came in `seconds` - `busy` seconds; as many an hour are
+    taken to have tried while none was. Whoever tries again within the hour is counted among both.
+    """
+    free = seconds - busy
+    if busy <= 0 or seconds <= 0:
+        return 0.0
+    return busy * arrivals / max(free, LEAST_FREE_SECONDS)
