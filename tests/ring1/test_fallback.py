@@ -7,12 +7,13 @@ import shutil
 import stat
 import wave
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hall import BYE, Hall, eventually
 from simclient import codes, event_socket
 
 from exoflow.config.load import load
@@ -253,6 +254,21 @@ def test_no_fault_of_it_reaches_the_caller(
     monkeypatch.setattr(fallback, "content", broken)
     publish(config, Lines(EventSocket()))
     assert "by a fault of exoflow" in caplog.text
+
+
+def test_exoflow_publishes_it_at_its_start_and_at_each_reload(hall: Callable[..., Hall], tmp_path: Path) -> None:
+    folder = tmp_path / "fallback"
+    folder.mkdir()
+    running = hall({"bye": BYE}, switch={"fallback": str(folder)})
+    eventually(lambda: running.switch.api_calls.count(("reloadxml", "")) == 1)
+    written = (folder / FILE).read_bytes()
+    assert b"8030752400" in written
+    main = running.folder / "accounts" / "acme.yaml"
+    main.write_text(main.read_text().replace(ASHA, "9876543299"))
+    assert running.service.reload()
+    eventually(lambda: running.switch.api_calls.count(("reloadxml", "")) == 2)
+    assert b"09876543299" in (folder / FILE).read_bytes()
+    assert (folder / FILE).read_bytes() != written
 
 
 # --- followed -----------------------------------------------------------------------------------
