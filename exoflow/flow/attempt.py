@@ -62,9 +62,9 @@ def attempt(here: Here, candidate: Candidate, trunk_name: str, trunk: Trunk, lim
     if leg.outcome == "ringing" and here.has_ended:
         settle_unheard(here, leg)
         here.perform("bridge", lambda: "", deadline=0)
-    if leg.outcome != "ringing":
-        return leg
-    _dial(here, leg, trunk, limits)
+    if leg.outcome == "ringing":
+        _dial(here, leg, trunk, limits)
+    here.session.raise_if_disconnected()
     return leg
 
 
@@ -119,7 +119,6 @@ def _dial(here: Here, leg: Leg, trunk: Trunk, limits: Limits) -> None:
     _tell(here, leg)
     if ended is not None:
         raise ended
-    here.session.raise_if_disconnected()
 
 
 def _say_unwatched(here: Here, leg: Leg) -> None:

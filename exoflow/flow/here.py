@@ -24,6 +24,7 @@ from exoflow.esl.codec import Headers
 from exoflow.esl.session import CallSession
 from exoflow.flow import variables
 from exoflow.flow.gone import GoneSession
+from exoflow.flow.hidden import STARS, Hidden
 from exoflow.flow.progress import MARKER, MAX_CRM_CHARS, MAX_WAY, Marker, Place, Progress
 from exoflow.lines.legs import moment
 from exoflow.lines.lines import Lines
@@ -76,12 +77,13 @@ class Here:
         self.selected: str | None = None  # what the last passthru's answer selects
         self.variables: dict[str, variables.Value] = dict(self.flow.arguments)  # what the flow knows by name
         self.consent: bool | None = None  # to being recorded; None: not asked
+        self.hidden = Hidden()  # digits of a `gather` that are secret
         self.keys_typed = ""  # while no app had the call, oldest first (dialplan/from-pri/40-died.xml)
         self.crm_said: Any = None  # JSON body of the last passthru's answer
         self.end_key_left = False  # does the channel still have the end key of the digits before?
         self.doing = 0  # applications of this visit that take time, begun until now
         self._ended: Marker | None = None  # the last of them that had ended when the call came back
-        self._lapses = 0  # how often the call's lease had run out by then
+        self._cut_off = False  # was that one cut off?
         self._inside = False  # does it go on inside a step?
         self._unsaid = False  # that it has come back
         self._aftermath: list[gevent.Greenlet] = []
@@ -118,7 +120,8 @@ class Here:
         """A CRM's answer, for `set`; one that is too long is not known any more when the call has come back."""
         text = answer.decode("utf-8", "replace")
         self.crm_said = variables.json_body(answer)
-        self.at.crm_said = text if self.crm_said is not None and len(text) <= MAX_CRM_CHARS else ""
+        kept = self.crm_said is not None and len(text) <= MAX_CRM_CHARS and self.hidden.cover(text) == text
+        self.at.crm_said = text if kept else ""
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -145,8 +148,8 @@ class Here:
         if kept.get("step") in self.account.flows.get(kept.get("flow", ""), self.flow).steps:
             self.at = Progress.read(kept)
             self.flow_name, self.step = kept["flow"], kept["step"]
-        self._lapses = _number(channel.variable("exo_lapses"))
         self._ended = Marker.read(channel.variable(MARKER))
+        self._cut_off = self._ended is not None and self._was_cut_off(self._ended)
         self._inside = self.at.visit > 0
         self.pending, self.doing = list(self.at.pending), self.at.doing
         self.crm_said = variables.json_body(self.at.crm_said.encode())
@@ -175,12 +178,21 @@ class Here:
         """Has the application that comes next ended already, while the call was away?
 
         All before the marker have: if the store was slower than the call, its steps are gone through once more without
-        anything being done. What a lapsed lease cut off has not: the marker behind it is set all the same.
+        anything being done.
         """
         done = self._ended
         if done is None or (self.at.visit, self.doing) >= done[:2]:
             return False
-        return not self._is_marked or ((done.flow, done.step) == self._indices() and done.lapses == self._lapses)
+        return not self._is_marked or ((done.flow, done.step) == self._indices() and not self._cut_off)
+
+    def _was_cut_off(self, marker: Marker) -> bool:
+        """By a lease that ran out, or by the caller's hangup: the marker is set all the same."""
+        lapses, entry, gone_at, given_at = (
+            _number(self.session.channel.variable(f"exo_{name}")) for name in ("lapses", "entry", "gone_at", "socket_at")
+        )
+        # had the dialplan the call back before the caller left?
+        came_back = entry > marker.entry or gone_at > given_at
+        return lapses > marker.lapses or (self.caller_gone and not came_back)
 
     @property
     def _is_marked(self) -> bool:
@@ -232,6 +244,12 @@ class Here:
         return self.call.state.answered_at is not None
 
     @property
+    def digits(self) -> str:
+        """The last ones that were pressed; none if they were secret and another process had the call then."""
+        kept = self.call.state.digits
+        return self.hidden.digits if kept == STARS else kept
+
+    @property
     def caller_gone(self) -> bool:
         return self.session.hung_up
 
@@ -257,7 +275,8 @@ class Here:
         self.came_back()
         said = argument()
         self.doing += 1
-        marker = Marker(self.at.visit, self.doing, *self._indices(), self.at.typed, self._lapses)
+        rounds = (_number(self.session.channel.variable(name)) for name in ("exo_lapses", "exo_entry"))
+        marker = Marker(self.at.visit, self.doing, *self._indices(), self.at.typed, *rounds)
         event = self.session.execute(application, said, deadline=deadline, then=("set", f"{MARKER}={marker.text}"))
         self.session.raise_if_disconnected()
         return event

@@ -17,7 +17,7 @@ from exoflow.config.steps import Prompt
 MARKER = "exo_done"  # the channel's variable
 MAX_WAY = 100  # places; further back nobody wants to be led, and the row is written at each step
 MAX_CRM_CHARS = 16_000  # of a CRM's answer that is kept for `set`; their answers have some hundred
-_MARKER = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,4})\.(\d{1,4})\.(\d{1,4})\.(\d{1,4})\Z")
+_MARKER = re.compile(r"(\d{1,6})\.(\d{1,6})" + r"\.(\d{1,4})" * 5 + r"\Z")
 
 
 class Place(NamedTuple):
@@ -36,6 +36,7 @@ class Marker(NamedTuple):
     step: int  # of the step in the flow
     typed: int  # how many of the keys in exo_typed were used up
     lapses: int  # how often the call's lease had run out
+    entry: int  # how often the call had been given to an app (exo_entry)
 
     @property
     def text(self) -> str:

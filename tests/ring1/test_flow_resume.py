@@ -1,4 +1,4 @@
-"""A call whose app died goes on where it was: whatever the moment, the caller, the CRM and the agents see one undisturbed call."""
+"""A call whose app died goes on where it was: at any moment, the caller, the CRM and the agents see one undisturbed call."""
 
 from __future__ import annotations
 
