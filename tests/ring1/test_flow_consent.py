@@ -34,6 +34,7 @@ def test_a_talk_is_recorded_only_with_consent(hall: Start, keys: Sequence[str], 
     assert len(h.executed("record_session")) == agreed
     assert ("recording.declined" in codes(state)) is not agreed
     assert entry(state, "consent.agreed" if agreed else "consent.refused").step == "ask"
+    assert f"exo_consent={'agreed' if agreed else 'refused'}" in h.executed("set"), "for the dialplan's fallback"
 
 
 def test_keys_and_branches_as_configured(hall: Start) -> None:

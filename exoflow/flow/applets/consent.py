@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from exoflow.config.actions import ConsentStep
 from exoflow.config.steps import Prompt
+from exoflow.errors import CallEnded
 from exoflow.flow import keys
 from exoflow.flow.here import Here
 
@@ -30,10 +33,13 @@ class Consent:
         here.consent = key == step.consent.agree
         if here.consent:
             here.note("C", "consent.agreed", "The caller agreed to being recorded", key=key)
-            return "agreed"
-        why = "The caller refused to be recorded" if key else "No consent to being recorded: none of the two keys was pressed"
-        here.note("C", "consent.refused", why, key=key)
-        return "refused"
+        else:
+            why = "The caller refused to be recorded" if key else "No consent to being recorded: none of the two keys was pressed"
+            here.note("C", "consent.refused", why, key=key)
+        answer = "agreed" if here.consent else "refused"
+        with suppress(CallEnded):  # it is for the dialplan's fallback, which may have to do without us (50-fallback.xml)
+            here.execute("set", f"exo_consent={answer}")
+        return answer
 
     def _ask(self, here: Here, step: ConsentStep) -> str:
         """One of the two keys; empty if neither came."""
