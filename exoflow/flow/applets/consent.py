@@ -34,7 +34,8 @@ class Consent:
         if here.consent:
             here.note("C", "consent.agreed", "The caller agreed to being recorded", key=key)
         else:
-            why = "The caller refused to be recorded" if key else "No consent to being recorded: none of the two keys was pressed"
+            without = "No consent to being recorded: none of the two keys was pressed"
+            why = "The caller refused to be recorded" if key else without
             here.note("C", "consent.refused", why, key=key)
         answer = "agreed" if here.consent else "refused"
         with suppress(CallEnded):  # it is for the dialplan's fallback, which may have to do without us (50-fallback.xml)
