@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RATE = 8000
 _HEADER = 44  # bytes of a WAV's header
-UNKNOWN = 0xFFFFFFFF  # a length in the header of a WAV whose writer died
+CUT = (8, 0)  # the lengths in the header of a WAV whose writer died (RIFF's and the sound's; seen on 1.10.12)
 LOST_SECONDS = 2.0  # of audio that was not on disk yet when the switch was killed (seen on 1.10.12)
 
 
@@ -45,7 +45,7 @@ def _write_wav(path: Path, channels: int, seconds: float, *, cut: bool = False) 
     `cut`: nobody came to write the lengths into its header.
     """
     data = int(seconds * RATE) * channels * 2
-    lengths = (UNKNOWN, UNKNOWN) if cut else (36 + data, data)
+    lengths = CUT if cut else (36 + data, data)
     header = struct.pack(
         "<4sI4s4sIHHIIHH4sI", b"RIFF", lengths[0], b"WAVE", b"fmt ", 16, 1, channels, RATE, RATE * channels * 2, channels * 2,
         16, b"data", lengths[1],
