@@ -27,6 +27,7 @@ BACKLOG = 1024  # connections the kernel keeps while the loop is busy: a full ba
 # circuits of the same business, which lead to the same process; never 96 (facts, pri section 1)
 REFUSED_CAUSE, REFUSED_Q850 = "USER_BUSY", 17
 PAUSE_SECONDS = 0.1  # in accepting, when there are no descriptors: calls end all the time, and the guard waits 5 s
+LEAVE_SECONDS = 0.2  # for whoever has lost a call at the end of the process; then he is killed
 COMPLAIN_SECONDS = 1.0  # the log gets one line in so long about it
 # too many descriptors in the process or in the system, or no memory for one: passes
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -73,6 +74,7 @@ class CallServer:
         self._answer = answer
         self._on_refused = on_refused
         self.heart = Heart()
+        self._stopping = False
         self.max_calls = max_calls
         self.active = 0
         self.refused = 0  # calls above max_calls
@@ -105,11 +107,17 @@ class CallServer:
         self._server.close()
 
     def stop(self, seconds: float) -> None:
-        """Stops accepting, waits for the calls, then cuts their sockets: FreeSWITCH goes on with them by its dialplan."""
-        self._server.stop(timeout=seconds)
+        """Stops accepting, waits for the calls, then cuts their sockets: FreeSWITCH goes on with them by its dialplan.
+
+        First the sockets, then whoever still uses them: what a killed greenlet does on its way out reaches no call any more.
+        """
+        self._server.close()
+        self._server.pool.join(timeout=seconds)
         self.heart.stop()
+        self._stopping = True
         for session in list(self.heart.held):
             session.release()
+        self._server.stop(timeout=LEAVE_SECONDS)
 
     def _accepted(self, sock: Any, client: Any) -> None:
         session: CallSession | None = None
@@ -121,7 +129,8 @@ class CallServer:
         except ExoflowError as error:
             if isinstance(error, DeadlineExceeded) and session is not None and not session.uuid:
                 self.silent += 1
-            log.warning("call on %s: %s", session.uuid or client if session else client, error)
+            level = logging.INFO if self._stopping else logging.WARNING
+            log.log(level, "call on %s: %s", session.uuid or client if session else client, error)
         except gevent.GreenletExit:
             log.info("call on %s given back to the dialplan", session.uuid if session else client)
         except Exception:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from gevent import socket
 from gevent.event import Event
-from hall import BYE, CALLER, OURS, Hall, eventually, menu, say
+from hall import ASHA, BYE, CALLER, OURS, RAVI, Hall, eventually, menu, say
 from support.supervisor import EXOFLOW, Supervisor
 
-from exoflow.sim import EmbeddedSwitch
+from exoflow.sim import AgentScript, EmbeddedSwitch
 from exoflow.sim.crm import Reply, Request
 
 TRUNKS = {"PRI1": {"span": "PRI1", "std_code": "80", "outbound": {"cli": "8030752400"}}}
@@ -228,6 +228,24 @@ def test_calls_go_on_in_the_next_process_and_a_slow_crm_holds_nothing_up(site: S
     assert all(phone.wait(30) for phone in phones)
     assert {phone.cause for phone in phones} == {"NORMAL_CLEARING"}
     eventually(lambda: site.rows("SELECT outcome, count(*) FROM calls GROUP BY 1") == [("served", MANY + 1)], 30)
+
+
+def test_a_hand_over_gives_the_switch_no_command_and_a_talk_is_recorded_whole(site: Site) -> None:
+    steps = {
+        "ring": {"connect": {"group": "support", "record": "dual"}, "answered": "bye", "unanswered": "bye"},
+        "bye": BYE,
+    }
+    site.switch.agents.scripts.update({ASHA: AgentScript.rejects(2.5), RAVI: AgentScript.answers(1.0, 2.0)})
+    tap = site.hall.tap
+    site.switch.bus.listeners.append(tap)  # type: ignore[arg-type]
+    supervisor = site.start(steps)
+    phone = site.call()
+    assert phone.wait_until(lambda p: "rings" in [what for what, _ in p.agents], 10)
+    supervisor.restart()
+    assert phone.wait(20)
+    assert [name for _, name, _ in tap.executed].count("stop_record_session") == 1
+    eventually(lambda: site.rows("SELECT outcome FROM calls WHERE closed_at IS NOT NULL") == [("answered",)])
+    assert site.rows("SELECT state FROM recordings") == [("good",)]
 
 
 # --- reload ------------------------------------------------------------------------------------
