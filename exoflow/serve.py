@@ -24,6 +24,7 @@ from exoflow.lines import fallback
 from exoflow.lines.lines import Lines
 from exoflow.prompts import PromptBook
 from exoflow.reload import Refused, fixed, read_again
+from exoflow.store.counts import ALL_BUSY
 from exoflow.store.opening import open_store
 from exoflow.web.health import Folders, HealthPages, Readiness, Sources
 from exoflow.web.server import WebServer
@@ -51,7 +52,7 @@ class Service:
         self.crm = CrmClient()
         self.sender = Sender(self.store, self.crm, self._account)
         self.book.wake = self.sender.wake
-        self.lines = Lines(config.switch.event_socket)
+        self.lines = Lines(config.switch.event_socket, lambda: self.config.trunks)
         self._mailer = Mailer()
         self._editions = Editions(config, self.store, self._make_parts)
         self._reception = Reception(self.parts_for, self.book)
@@ -67,6 +68,7 @@ class Service:
         self._lost = LostCalls(self.net, self.book, self.lines, lambda: self.config, self._held.__contains__)
         self.lines.on_up = self._lost.hurry
         self.store.counts.watch(lambda: {(name, ""): float(count) for name, count in self.server.counters.items()})
+        self.store.counts.watch(lambda: {(ALL_BUSY, trunk): seconds for trunk, seconds in self.lines.all_busy_seconds.items()})
         self.web = self._make_web()
 
     @property

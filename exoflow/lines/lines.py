@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import gevent
 
-from exoflow.config.model import EventSocket
+from exoflow.config.model import EventSocket, Trunk
 from exoflow.errors import Disconnected, ExoflowError
 from exoflow.esl.codec import Event
 from exoflow.esl.link import SwitchLink
 from exoflow.lines.legs import EVENTS, LegEvents, RecordingEvents
+from exoflow.lines.occupancy import Occupancy
 
 log = logging.getLogger("exoflow.lines")
 
@@ -25,8 +26,10 @@ LATE_SECONDS = 30.0  # a leg's release may be heard after its call's end; then i
 class Lines:
     """Keeps the connection; hands each event to whom it concerns."""
 
-    def __init__(self, event_socket: EventSocket) -> None:
+    def __init__(self, event_socket: EventSocket, trunks: Callable[[], Mapping[str, Trunk]] = dict) -> None:
+        """`trunks` are those whose channels are counted: of the configuration that is in force when it is asked."""
         self._where = event_socket
+        self._occupancy = Occupancy(trunks)
         self._link: SwitchLink | None = None
         self._keeper: gevent.Greenlet | None = None
         self._legs: dict[str, LegEvents] = {}
@@ -49,6 +52,16 @@ class Lines:
     @property
     def up(self) -> bool:
         return self._link is not None and self._link.connected
+
+    def busy(self, trunk: str) -> int:
+        """Channels of a trunk in use, as the switch tells; 0 while it is not connected."""
+        return self._occupancy.in_use(trunk)
+
+    @property
+    def all_busy_seconds(self) -> dict[str, float]:
+        """By trunk, since the start: how long all its channels were taken, when further callers hear engaged and send us
+        nothing."""
+        return self._occupancy.all_busy_seconds
 
     # --- what calls ask -------------------------------------------------------------------------
 
@@ -109,6 +122,7 @@ class Lines:
                 failures = 0
                 link.closed.wait()
                 self.problem = str(link.close_reason)
+                self._occupancy.forget()
                 log.error("event socket lost: %s", self.problem)
             gevent.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
             failures += 1
@@ -128,8 +142,15 @@ class Lines:
             return
         self._link, self.problem = link, ""
         log.info("event socket of %s:%d connected", where.host, where.port)
+        gevent.spawn(self._count_channels, link)  # nobody waits for it
         self._reload_if_owed()
         self.on_up()
+
+    def _count_channels(self, link: SwitchLink) -> None:
+        try:
+            self._occupancy.synchronize(link)
+        except ExoflowError as error:
+            log.warning("channels in use are counted from now on only: %s", error)
 
     def _reload_if_owed(self) -> None:
         if self._reload_owed:
@@ -144,6 +165,7 @@ class Lines:
             if recording is not None:
                 recording.hear(event)
             return
+        self._occupancy.hear(event)
         leg = self._legs.get(event.get("Unique-ID"))
         if leg is not None:
             leg.hear(event)

@@ -264,7 +264,17 @@ STEPS = {
     "bye": BYE,
 }
 # what the app may ask of the switch beside a call's own socket
-OUR_API = ("uuid_break", "uuid_kill", "uuid_exists", "show", "status")
+OUR_API = (
+    "uuid_break",
+    "uuid_kill",
+    "uuid_exists",
+    "uuid_getvar",
+    "global_getvar",
+    "show",
+    "status",
+    "sched_del",
+    "sched_transfer",
+)
 
 
 def assert_unharmed(hall: Hall, *texts: str) -> None:
