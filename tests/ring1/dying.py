@@ -16,15 +16,24 @@ from exoflow.errors import Disconnected
 from exoflow.esl.codec import Event
 from exoflow.esl.session import CallSession
 
-How = Literal["socket", "kill", "kill with a slow store"]
+How = Literal["nothing", "socket", "kill", "kill with a slow store"]
 Moment = Literal["before", "in", "after"]
 
 
 class Death:
     """Comes before the `number`-th application that takes time, in it, or when it has ended and nobody heard of it."""
 
-    def __init__(self, hall: Hall, patch: pytest.MonkeyPatch, how: How, number: int, moment: Moment) -> None:
-        self.hall, self.how, self.number, self.moment = hall, how, number, moment
+    def __init__(
+        self,
+        hall: Hall,
+        patch: pytest.MonkeyPatch,
+        how: How,
+        number: int,
+        moment: Moment,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`then` is done at the moment, behind the death."""
+        self.hall, self.how, self.number, self.moment, self.then = hall, how, number, moment, then
         self.applications: list[str] = []  # those that take time, as the app sent them
         self.struck = False
         self._armed = False
@@ -61,6 +70,7 @@ class Death:
         self._armed = False
         self.struck = True
         self._die()
+        self.then()
 
     def close(self) -> None:
         """The switch stops."""
@@ -75,6 +85,8 @@ class Death:
     # --- the death ---
 
     def _die(self) -> None:
+        if self.how == "nothing":
+            return
         if self.how == "socket":
             for session in self.hall.service._held.values():
                 session.sock.shutdown(socket.SHUT_RDWR)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from dying import Death, How, Moment
-from hall import ASHA, BYE, MEENA, RAVI, Hall, codes, menu, say
+from hall import ASHA, BYE, MEENA, RAVI, Hall, codes, eventually, menu, say
 
-from exoflow.sim import AgentScript
+from exoflow.calls.model import CallState
+from exoflow.sim import AgentScript, Phone
 from exoflow.sim.crm import Reply
 
 Start = Callable[..., Hall]
@@ -72,11 +73,19 @@ class Seen:
     resumed: list[str]
 
 
-def run(h: Hall, patch: pytest.MonkeyPatch, how: How, number: int, moment: Moment) -> Seen:
+def run(h: Hall, patch: pytest.MonkeyPatch, how: How, number: int, moment: Moment, hangs_up_after: float | None = None) -> Seen:
+    """Plays the call; something dies at a moment, and so many seconds after it the caller hangs up."""
     h.crm.script("/lookup", Reply(200, b'{"due": 250}', "application/json"))
     h.crm.script("/agents", Reply.agents(ASHA, RAVI, MEENA))
-    death = Death(h, patch, how, number, moment)
-    phone, state = h.run(keys=KEYS)
+    phone: Phone
+
+    def then() -> None:
+        if hangs_up_after is not None:
+            phone.after(hangs_up_after, phone.hangup)
+
+    death = Death(h, patch, how, number, moment, then)
+    phone = h.call(keys=KEYS)
+    state = closed(h, phone)
     assert death.struck == (number > 0)
     assert h.switch.violations == []
     resumed = [one.text for one in state.journey if one.code == "call.resumed"]
@@ -97,7 +106,21 @@ def run(h: Hall, patch: pytest.MonkeyPatch, how: How, number: int, moment: Momen
     )
 
 
+def closed(h: Hall, phone: Phone) -> CallState:
+    """The call's record out of the store, also when another exoflow has closed it than the one that opened it."""
+    call = h.ended(phone).facts.id
+
+    def state() -> CallState:
+        found = h.service.book.get(call)
+        assert found is not None
+        return found
+
+    eventually(lambda: state().outcome and call not in h.service.book.live)
+    return state()
+
+
 def open_hall(folder: Path) -> Hall:
+    folder.mkdir(exist_ok=True)
     h = Hall(folder).start(STEPS, agents=AGENTS, switch={"cdr": str(folder / "cdr")})
     h.switch.cdr = folder / "cdr"
     return h
@@ -136,3 +159,21 @@ def test_whatever_dies_the_call_is_the_same(
     assert len(seen.resumed) == 1
     for what in ("heard", "keys", "agents", "asked", "journey", "record"):
         assert getattr(seen, what) == getattr(undisturbed, what), (what, seen.resumed)
+
+
+@pytest.mark.parametrize("number", range(1, len(TAKING_TIME) + 1))
+def test_a_caller_who_leaves_while_nobody_is_there_has_the_record_of_one_who_left_an_attentive_app(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """He hangs up half a second into each application, with exoflow there and with exoflow killed as it began."""
+    seen = []
+    for how in ("nothing", "kill"):
+        h = open_hall(tmp_path / how)
+        with monkeypatch.context() as patch:
+            seen.append(run(h, patch, how, number, "in", hangs_up_after=0.5))
+        h.stop()
+    attentive, away = seen
+    assert attentive.resumed == []
+    assert len(away.resumed) == 1
+    for what in ("heard", "agents", "asked", "journey", "record"):
+        assert getattr(away, what) == getattr(attentive, what), (what, away.resumed)
