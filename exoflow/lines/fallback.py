@@ -21,6 +21,7 @@ from pathlib import Path
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from exoflow.config.actions import ConsentStep
 from exoflow.config.model import Account, Agent, Config, Number
 from exoflow.config.promptpath import prompt_path
 from exoflow.errors import ExoflowError, UnsafeText
@@ -226,7 +227,9 @@ def _ring(
         folder = safety.path(str((config.switch.recordings / account_id).absolute()))
         # the day by the box's clock: FreeSWITCH knows no other time zone. The channel's uuid: there may be no id of ours yet
         actions.set("exo_fallback_record", f"{folder}/${{strftime(%Y/%m/%d)}}/fallback-${{uuid}}.wav")
-        actions.add("record_session", "${exo_fallback_record}")
+        if any(isinstance(step, ConsentStep) for flow in account.flows.values() for step in flow.steps.values()):
+            actions.set("exo_fallback_consent", "needed")
+        actions.add("execute_extension", "exoflow_record XML from-pri")
     attempt = 0
     for agent in agents:
         for order, name in enumerate(trunks.outbound_order(config.trunks, number.trunk)):
@@ -245,8 +248,7 @@ def _ring(
                 actions.dial(attempt, dialled)
             else:
                 actions.add("execute_extension", f"{_again(plan, attempt, dialled)} XML from-pri")
-    if own.record != "none":
-        actions.add("stop_record_session", "${exo_fallback_record}")
+    actions.add("stop_record_session", "all")
 
 
 _BRIDGING = {

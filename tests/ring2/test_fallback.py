@@ -117,6 +117,16 @@ def test_a_numbers_own_agents_are_rung_and_the_talk_is_recorded(fs: Box, exchang
     assert {leg["originating_leg_uuid"] for leg in legs} == {told["uuid"]}
 
 
+def test_who_refused_to_be_recorded_is_not(fs: Box, exchange: Exchange, config: Config) -> None:
+    exchange.agent(ASHA).behave(answers(after=0.2, talk=1))
+    call = exchange.call(DID)
+    fs.api(f"uuid_setvar {fs.uuid_of(call.uuid)} exo_consent refused")
+    call.wait_ended(20)
+    assert exchange.attempts[0].wait_ended().answered_at is not None
+    assert "exo_fallback_record" not in variables(fs, call)
+    assert not (fs.recordings / "own").exists()
+
+
 def test_nobody_answers(fs: Box, exchange: Exchange, config: Config) -> None:
     """Each phone is rung for its time, then the announcement for all numbers comes."""
     for number in (ASHA, RAVI):

@@ -80,6 +80,21 @@ def test_a_process_frozen_before_connect(fs: Box, exchange: Exchange) -> None:
         assert 2 * GUARD[0] < answered_after(fs, call) < 2 * GUARD[1]
 
 
+def test_one_host_is_asked_once_more(fs: Box, exchange: Exchange) -> None:
+    """As vars.xml has it for a single box: what closed the call in its first moments has been replaced when the guard fires."""
+    fs.api(f"global_setvar exoflow_other_hosts={fs.exoflow_hosts}")
+    doings = [AppCall.close, talk]
+    try:
+        with app(fs, lambda call: doings.pop(0)(call)) as server:
+            call = exchange.call(DID).wait_ended()
+            assert (call.cause, len(server.calls)) == ("NORMAL_CLEARING", 2)
+    finally:
+        fs.api(f"global_setvar exoflow_other_hosts={fs.other_hosts}")
+    again = server.calls[1]
+    assert (again.var("exo_entry"), again.var("exo_end")) == ("2", "mute")
+    assert GUARD[0] < given_at(again) - int(again.data["Caller-Channel-Created-Time"]) / 1e6 < GUARD[1]
+
+
 # --- the lease ----------------------------------------------------------------------------------
 
 
