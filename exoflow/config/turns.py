@@ -67,6 +67,9 @@ class Gather(Prompt):
         None, description="key that plays the prompt again, without costing an attempt"
     )
     variable: VariableName | None = Field(None, description="variable that gets the digits, beside `digits` of the CRM's URLs")
+    secret: StrictBool = Field(
+        False, description="digits such as a PIN: stars stand for them in records, journey, deliveries, pages and on disk"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Gather:

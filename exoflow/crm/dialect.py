@@ -60,8 +60,11 @@ def parameters(
     account: Account,
     account_id: str,
     recording_url: Callable[[Recording], str] | None = None,
+    digits: str | None = None,
 ) -> list[tuple[str, str]]:
     """The parameters of a passthru or a connect URL at this moment of the call, in the samples' order.
+
+    `digits`: the last ones, if those of the record are not what was pressed but stars.
 
     `now` is aware. `recording_url` gives the address under which the CRM can fetch a recording; without it the call has
     no `RecordingUrl`, which receivers take as "none".
@@ -95,8 +98,8 @@ def parameters(
         ("ProcessStatus", "null"),
     ]
     sent += _recording(state.recordings, recording_url, now.astimezone(zone))
-    if state.digits:
-        sent.append(("digits", f'"{_digits(state.digits)}"'))
+    if pressed := state.digits if digits is None else digits:
+        sent.append(("digits", f'"{_digits(pressed)}"'))
     if state.legs:
         sent.append(("OutgoingPhoneNumber", ours))
     for index, one in enumerate(state.legs):

@@ -14,6 +14,7 @@ from exoflow.crm.dialect import parameters
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
 from exoflow.flow.here import Here
+from exoflow.flow.hidden import STARS
 
 TELL_MARGIN = 1.0  # seconds beyond a question's own deadline before the record is closed without what came of it
 # which stage of the design's table a failure belongs to: D is the way to the CRM, E the CRM itself
@@ -53,7 +54,8 @@ def tell(here: Here, url: str, *, timeout: float) -> None:
 def _request(here: Here, url: str, timeout: float, headers: Mapping[str, str] | None) -> Callable[[], Answer | CrmFailure]:
     """The question with what is known of the call now, to be asked."""
     account, crm = here.account, here.parts.crm
-    sent = parameters(here.call.state, now=datetime.now(UTC), account=account, account_id=here.account_id)
+    sent = parameters(here.call.state, now=datetime.now(UTC), account=account, account_id=here.account_id, digits=here.digits)
+    secret = [] if here.call.state.digits != STARS else ["digits"]
 
     def get() -> Answer | CrmFailure:
         try:
@@ -63,7 +65,7 @@ def _request(here: Here, url: str, timeout: float, headers: Mapping[str, str] | 
                 deadline=timeout,
                 allow_private=account.crm.allow_private,
                 headers=headers,
-                mask=account.crm.mask,
+                mask=[*account.crm.mask, *secret],
             )
         except CrmFailure as failure:  # as a value: gevent would print it as an unhandled exception of its greenlet
             return failure
@@ -82,7 +84,8 @@ def _told(here: Here, step: str, url: str, found: Answer | CrmFailure, failed: C
         failed(stage, code, text, url=shown_url, status=found.status, ms=found.ms)
         return Asked(None, code)
     code = f"crm.{found.status}"
-    shown: dict[str, Any] = {"url": shown_url, "status": found.status, "ms": found.ms, "answer": found.excerpt}
+    shown: dict[str, Any] = {"url": shown_url, "status": found.status, "ms": found.ms}
+    shown["answer"] = here.hidden.cover(found.excerpt)
     if found.status >= 400 or found.status < 200:
         cure = "see the CRM's own log for the error" if found.status >= 500 else "check the URL and its key"
         failed("E", code, f"The CRM answered {found.status} in {found.ms} ms; {cure}", **shown)

@@ -8,8 +8,10 @@ from typing import NamedTuple
 from exoflow.config.steps import Prompt
 from exoflow.errors import DeadlineExceeded
 from exoflow.flow.here import Here
+from exoflow.flow.hidden import STARS
 
 ANY_KEY = "[0-9*#]"
+STAR = "*"
 NOTHING = "silence_stream://10"  # to be played where something must stand
 
 
@@ -27,6 +29,7 @@ class _Question(NamedTuple):
     timeout: float
     digit_timeout: float
     end_keys: str
+    secret: bool = False
 
 
 def one(here: Here, prompts: list[Prompt], *, timeout: float, keys: Collection[str] = ()) -> str:
@@ -44,18 +47,33 @@ def one(here: Here, prompts: list[Prompt], *, timeout: float, keys: Collection[s
     return key
 
 
-def several(here: Here, prompts: list[Prompt], *, most: int, timeout: float, digit_timeout: float, end_keys: str) -> Keys:
+def several(
+    here: Here, prompts: list[Prompt], *, most: int, timeout: float, digit_timeout: float, end_keys: str, secret: bool = False
+) -> Keys:
     """Up to `most` keys, each of `end_keys` ending them; `timeout` seconds for the first, `digit_timeout` between two.
 
-    Raises CallEnded, Disconnected. How many are enough is judged by the flow: to the switch too few are none.
+    Raises CallEnded, Disconnected. How many are enough is judged by the flow: to the switch too few are none. `secret`: the
+    switch keeps none of them, neither in its log and CDR nor in the call's variables.
     """
     late, here.at.late = here.at.late, ""
-    question = _Question(most, timeout, digit_timeout, end_keys if most > 1 else "")
+    question = _Question(most, timeout, digit_timeout, end_keys if most > 1 else "", secret)
+    if secret:
+        here.execute("set", "sensitive_dtmf=true")
     keys = _ask(here, prompts, question)
     if late and late in (keys.pressed, keys.ended_by if not keys.pressed else ""):
         _say_late(here, late)
         keys = _ask(here, prompts, question)
+    if secret:
+        _wipe(here)
     return keys
+
+
+def _wipe(here: Here) -> None:
+    """Takes secret digits out of the channel's variables, where FreeSWITCH's CDR would have them."""
+    asked = (f"exo_keys_{here.at.visit}_{at}" for at in range(1, here.doing + 1))
+    typed = STAR * here.at.typed + here.keys_typed[here.at.typed :]  # as long as before: how many were used up is counted
+    names = {**dict.fromkeys([*asked, "exo_key", "sensitive_dtmf"], ""), **({"exo_typed": typed} if typed else {})}
+    here.execute("multiset", "^^;" + ";".join(f"{name}={value}" for name, value in names.items()))
 
 
 def _say_late(here: Here, key: str) -> None:
@@ -71,7 +89,8 @@ def _ask(here: Here, prompts: list[Prompt], question: _Question) -> Keys:
         return _collect(here, prompts, question, used)
     before = _split(here.keys_typed[here.at.typed :], question)
     if before.ended_by or len(before.pressed) == question.most:
-        here.came_back(f"keys {before.pressed}{before.ended_by} had been pressed meanwhile")
+        shown = STARS if question.secret else before.pressed + before.ended_by
+        here.came_back(f"keys {shown} had been pressed meanwhile")
         here.at.typed += len(before.pressed + before.ended_by)
         return before
     here.at.typed += len(before.pressed)
@@ -96,16 +115,19 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
         here.execute("unset", "read_terminator_used")
     here.end_key_left = False
     variable = f"exo_keys_{here.at.visit}_{here.doing + 1}"
-    most, timeout, digit_timeout, end_keys = question
+    most, timeout, digit_timeout, end_keys, secret = question
 
     def argument() -> str:
         sound = here.sounds(prompts) if prompts else NOTHING
         words = [1, most, 1, round(timeout * 1000), end_keys or "none", sound, NOTHING, variable, ANY_KEY]
         return " ".join(map(str, [*words, round(digit_timeout * 1000)] if most > 1 else words))
 
+    def told() -> str:
+        return _found(here, before, variable, secret)
+
     deadline = timeout + here.seconds(prompts) + (most - 1) * digit_timeout
     try:
-        found = here.perform("play_and_get_digits", argument, deadline=deadline, found=lambda: _found(here, before, variable))
+        found = here.perform("play_and_get_digits", argument, deadline=deadline, found=told)
     except DeadlineExceeded:
         here.note("C", "switch.slow", "Collecting a key took longer than its prompt and time-out and was broken off")
         here.break_off()
@@ -115,6 +137,7 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
     return Keys(before + found.variable(variable), ended_by if most > 1 else "")
 
 
-def _found(here: Here, before: str, variable: str) -> str:
+def _found(here: Here, before: str, variable: str, secret: bool) -> str:
     pressed = before + here.session.channel.variable(variable)
+    pressed = STARS if pressed and secret else pressed
     return f"keys {pressed} had been pressed" if pressed else "no key had been pressed"

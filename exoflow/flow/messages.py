@@ -76,6 +76,7 @@ def by_http(here: Here, url: str, ask: Callable[[], Answer], who: str, secrets: 
     said = answer.excerpt
     for secret in secrets:
         said = said.replace(secret, "***")
+    said = here.hidden.cover(said)
     evidence = {"url": shown, "status": answer.status, "ms": answer.ms, "answer": said}
     if 200 <= answer.status < 300:
         return Sent(True, "E", "sent", f"{who} took it ({answer.status} in {answer.ms} ms)", evidence)

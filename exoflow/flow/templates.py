@@ -18,10 +18,16 @@ MAX_FILLED = 5000  # characters of one text with its values in it
 
 
 class Texts:
-    """Fills templates with what a call knows at this moment; `unset` are the names that had no value."""
+    """Fills templates with what a call knows at this moment; `unset` are the names that had no value.
 
-    def __init__(self, here: Here) -> None:
-        self._values = {name: str(value) for name, value in here.variables.items()} | built_in(here)
+    `seen`: for what people or records will show; secret digits are stars in it.
+    """
+
+    def __init__(self, here: Here, *, seen: bool = False) -> None:
+        values = here.hidden.shown(here.variables) if seen else here.variables
+        self._values = {name: str(value) for name, value in values.items()} | built_in(here)
+        if seen:
+            self._values["digits"] = here.call.state.digits
         self.unset: list[str] = []
 
     def line(self, template: str) -> str:
@@ -64,7 +70,7 @@ def built_in(here: Here) -> dict[str, str]:
         "call": facts.id,
         "caller": facts.caller or "",
         "dialled": facts.dialled or "",
-        "digits": here.call.state.digits,
+        "digits": here.digits,
         "flow": here.flow_name.partition("(")[0],  # without the values of its parameters
         "step": here.step,
         "time": now.strftime("%Y-%m-%d %H:%M"),

@@ -32,6 +32,8 @@ def recall(values: dict[str, Value], entry: Entry) -> None:
     """What a line of the journey did to them, for a call that comes back."""
     if entry.code == SET:
         values.update(entry.evidence.get("values", {}))
+        for name in entry.evidence.get("hidden", ()):  # another process knew it
+            values.pop(name, None)
     elif entry.code == MISSING:
         values.pop(entry.evidence.get("variable", ""), None)
 
@@ -50,10 +52,10 @@ def json_body(body: bytes) -> Any:
         return None
 
 
-def find(variable: Variable, state: CallState, crm_said: Any) -> Value:
-    """The value a variable gets now. Raises Unfit."""
+def find(variable: Variable, state: CallState, crm_said: Any, digits: str | None = None) -> Value:
+    """The value a variable gets now; `digits`: the last ones pressed, if those of the record are stars. Raises Unfit."""
     try:
-        return typed(_raw(variable, state, crm_said), variable.type)
+        return typed(_raw(variable, state, crm_said, digits), variable.type)
     except Unfit:
         if variable.default is None:
             raise
@@ -79,11 +81,11 @@ def typed(raw: Any, wanted: str) -> Value:
     return text
 
 
-def _raw(variable: Variable, state: CallState, crm_said: Any) -> Any:
+def _raw(variable: Variable, state: CallState, crm_said: Any, digits: str | None) -> Any:
     facts = state.facts
     match variable.source:
         case "gathered":
-            return state.digits
+            return state.digits if digits is None else digits
         case "caller" | "dialled":
             number = facts.caller if variable.source == "caller" else facts.dialled
             return national(number) if number is not None and variable.type != "text" else number

@@ -32,6 +32,7 @@ FRAME_SECONDS = 0.02  # of audio: a parked call eats one key that waits with eac
 KEY_DURATION = "2000"  # default_dtmf_duration, in samples
 MAX_FORWARDS = 70  # each transfer takes one, and a call without any is hung up (switch_ivr.c:2172)
 LOOP_SECONDS = 0.5  # `loops` ends after an application that took less (switch_ivr.c:652)
+AFTER_HANGUP = ("set", "multiset", "unset")  # also run, if they are queued, when the channel is down (SAF_ZOMBIE_EXEC)
 MAX_STACK = 16  # of execute_extension in execute_extension (SWITCH_MAX_STACKS)
 
 # why a wait ended: its time was up, the channel is down, uuid_break, a transfer or reset, or what was waited for came
@@ -60,7 +61,7 @@ class Session:
         self.reset = False  # CS_RESET of socket_resume
         self.break_flag = False
         self.away = False  # transferred, and not yet there
-        self.digits: deque[str] = deque()
+        self.digits: deque[tuple[str, bool]] = deque()  # keys that wait; is each to be kept out of log and CDR?
         self.listeners: list[Listener] = []
         self.served = False  # did anything of the app run since the last `socket`?
         self.timers: list[Timer] = []
@@ -93,13 +94,13 @@ class Session:
             self.channel.wake.set()
 
     def press(self, key: str) -> None:
-        self.digits.append(key)
+        self.digits.append((key, is_true(self.channel.variables.get("sensitive_dtmf"))))
         self.channel.wake.set()
 
     def take_key(self) -> str:
         """The oldest key that waits, with the event that tells of it (switch_channel_dequeue_dtmf)."""
-        key = self.digits.popleft()
-        self.typed += key
+        key, sensitive = self.digits.popleft()
+        self.typed += "" if sensitive else key
         tail = [("DTMF-Digit", key), ("DTMF-Duration", KEY_DURATION), ("DTMF-Source", "INBAND_AUDIO")]
         self.switch.bus.fire("DTMF", self.channel, tail=tail)
         return key
@@ -220,7 +221,7 @@ class Session:
     def execute(self, application: str, argument: str | None) -> bool:
         """Runs one application with its EXECUTE and EXECUTE_COMPLETE. False when it did not run: no COMPLETE then."""
         channel = self.channel
-        if channel.hung_up:
+        if channel.hung_up and application not in AFTER_HANGUP:
             return False  # switch_core_session.c:2733-2759
         function = APPLICATIONS.get(application)
         if function is None:

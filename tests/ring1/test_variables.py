@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from exoflow.calls.model import CallFacts, CallState, Entry
 from exoflow.config.actions import Note, Sms, Variable
-from exoflow.flow.variables import MAX_INTEGER, Unfit, consented, find, json_body, remembered, typed
+from exoflow.flow.variables import MAX_INTEGER, Unfit, consented, find, json_body, recall, typed
 
 SAID = {"customer": {"due": 1250, "name": "Asha", "orders": [{"id": "A-1"}], "vip": True, "nothing": None, "rate": 2.0}}
 
@@ -98,7 +98,11 @@ def entry(code: str, **evidence: Any) -> Entry:
 
 def test_a_call_that_comes_back_knows_what_it_knew():
     journey = [entry("set.done", values={"due": 5, "city": "Pune"}), entry("note"), entry("set.done", values={"due": 6})]
-    assert remembered(journey) == {"due": 6, "city": "Pune"}
+    journey += [entry("set.done", values={"pin": "1"}), entry("set.done", values={}, hidden=["pin"])]
+    known: dict[str, Any] = {}
+    for line in journey:
+        recall(known, line)
+    assert known == {"due": 6, "city": "Pune"}
     assert consented(journey) is None
     assert consented([*journey, entry("consent.refused", key="2")]) is False
     assert consented([*journey, entry("consent.agreed", key="1")]) is True

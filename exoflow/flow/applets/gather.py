@@ -7,6 +7,7 @@ from exoflow.config.turns import Gather as GatherSettings
 from exoflow.flow import keys
 from exoflow.flow.applets.menu import MAX_REPEATS
 from exoflow.flow.here import Here
+from exoflow.flow.hidden import STARS
 from exoflow.flow.variables import SET
 
 
@@ -17,7 +18,12 @@ class Gather:
     an attempt, five times a visit. A star or hash among the digits makes them wrong.
 
     Good digits are the call's last ones (`digits` in the CRM's URLs, `switch: {on: digits}`) and the `variable`, if one is
-    named.
+    named. With `secret: true` (a PIN) only this process knows them, until the call's end: passthru and connect send them,
+    `switch` goes by them, SMS and mail may have them in their texts. In the record, the journey, deliveries, pages and notes
+    stand four stars, `say_value` does not say them, and FreeSWITCH has none in its log, its CDR and the call's variables;
+    only of a caller who hangs up within the question, or types while no exoflow is there, its CDR has the keys. A secret does
+    not survive this process: when another one gets the call there are no last digits, the variable has no value, and steps
+    that go by them take their `otherwise` or `failed`.
 
     Branches: `next`; `otherwise` after the last of `attempts` without good digits (`next` unless set).
     Caller gone: `otherwise`, so that a CRM behind it still hears of the call. Store gone: works as ever. CRM gone: works as
@@ -43,6 +49,7 @@ class Gather:
                 timeout=gather.timeout,
                 digit_timeout=gather.digit_timeout,
                 end_keys=end_key + (gather.repeat_key or ""),
+                secret=gather.secret,
             )
             if gather.repeat_key in (ended_by, digits) and repeats < MAX_REPEATS:
                 repeats += 1
@@ -56,6 +63,7 @@ class Gather:
                 _keep(here, step, digits, attempt)
                 return "next"
             of = f"attempt {attempt} of {gather.attempts}"
+            digits = STARS if digits and gather.secret else digits
             if digits:
                 here.note("C", "gather.invalid", f"Digits {digits} {problem} ({of})", digits=digits, attempt=attempt)
             else:
@@ -100,8 +108,17 @@ def _problem(gather: GatherSettings, digits: str) -> str | None:
 
 
 def _keep(here: Here, step: GatherStep, digits: str, attempt: int) -> None:
-    here.call.digits(digits)
-    here.note("C", "gather.digits", f"Digits {digits} lead to {step.next}", digits=digits, attempt=attempt)
-    if (name := step.gather.variable) is not None:
-        here.variables[name] = digits
+    seen, name = STARS if step.gather.secret else digits, step.gather.variable
+    if step.gather.secret:
+        here.hidden.digits = digits
+    here.call.digits(seen)
+    here.note("C", "gather.digits", f"Digits {seen} lead to {step.next}", digits=seen, attempt=attempt)
+    if name is None:
+        return
+    here.variables[name] = digits
+    if step.gather.secret:
+        here.hidden.put(name, digits)
+        here.note("C", SET, f"{name} is {seen}", values={}, hidden=[name])
+    else:
+        here.hidden.forget(name)
         here.note("C", SET, f"{name} is {digits}", values={name: digits})

@@ -45,7 +45,7 @@ class Mail:
             wait=step.failed is not None,
             hold=step.mail.hold,
             to=to,
-            subject=subject,
+            subject=Texts(here, seen=True).line(step.mail.subject),
             unset=texts.unset,
         )
         return "next" if good else "failed"

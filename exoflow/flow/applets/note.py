@@ -9,7 +9,7 @@ from exoflow.flow.templates import Texts
 
 class Note:
     """Writes a line into the call's journey. `{name}` stands for a variable, or for what every call has: account, call, caller,
-    dialled, digits, flow, step, time.
+    dialled, digits, flow, step, time. Secret digits are stars.
 
     Branches: `next`.
     Caller gone: works as ever. Store gone: the line waits in memory for it. CRM gone: works as ever.
@@ -19,7 +19,7 @@ class Note:
     needs_caller = False
 
     def run(self, here: Here, step: NoteStep) -> str:
-        texts = Texts(here)
+        texts = Texts(here, seen=True)
         line = texts.line(step.note.text)
         here.note("C", "note", line, unset=texts.unset)
         return "next"

@@ -31,7 +31,7 @@ class Page:
     needs_caller = False
 
     def run(self, here: Here, step: PageStep) -> str:
-        page, texts = step.page, Texts(here)
+        page, texts = step.page, Texts(here, seen=True)
         text = texts.text(page.text)
         now = datetime.now(UTC)
         body = _body(here, text, now)
@@ -60,7 +60,7 @@ def _body(here: Here, text: str, now: datetime) -> bytes:
         "caller": facts.caller,
         "step": here.step,
         "text": text,
-        "variables": here.variables,
+        "variables": here.hidden.shown(here.variables),
     }
     return json.dumps({"type": PAGE_TYPE, "timestamp": iso(now), "data": data}, ensure_ascii=False).encode()
 

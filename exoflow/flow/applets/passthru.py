@@ -49,7 +49,7 @@ class Passthru:
             branch = "redirect"
         evidence: dict[str, Any] = {"branch": branch, "because": asked.code}
         if here.selected is not None:
-            evidence["select"] = here.selected
+            evidence["select"] = here.hidden.cover(here.selected)
         here.note("F", "passthru.branch", f"On by `{branch}` to {step.branches()[branch]}", **evidence)
         here.keep(branch=branch)
         here.call.on_disk()  # an answered CRM is not asked twice, whatever dies now

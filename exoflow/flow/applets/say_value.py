@@ -34,6 +34,8 @@ class SayValue:
         try:
             if value is None:
                 raise Unsayable(f"`{settings.variable}` has no value")
+            if settings.variable is not None and settings.variable in here.hidden:
+                raise Unsayable(f"`{settings.variable}` holds secret digits, which are not said aloud")
             said = words(settings.kind, value, language)
         except Unsayable as problem:
             here.note("C", "say_value.unfit", f"Nothing said: {problem}", kind=settings.kind)

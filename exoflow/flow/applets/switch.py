@@ -5,6 +5,7 @@ from __future__ import annotations
 from exoflow.config.steps import SwitchStep
 from exoflow.config.turns import WITHHELD
 from exoflow.flow.here import Here
+from exoflow.flow.hidden import STARS
 
 
 class Switch:
@@ -24,15 +25,23 @@ class Switch:
     def run(self, here: Here, step: SwitchStep) -> str:
         value, absent = _value(here, step)
         case = step.case_of(value) if value is not None else None
+        seen = STARS if value is not None and _is_secret(here, step) else value
         if case is not None:
-            here.note("F", "switch.case", f"{value} is the case {case}: on to {step.cases[case]}", value=value, case=case)
+            shown = STARS if seen == STARS else case
+            here.note("F", "switch.case", f"{seen} is the case {shown}: on to {step.cases[case]}", value=seen, case=shown)
             return f"cases.{case}"
-        why = absent if value is None else f"{value} is none of the cases"
-        here.note("F", "switch.otherwise", f"{why}: on to {step.otherwise}", value=value)
+        why = absent if value is None else f"{seen} is none of the cases"
+        here.note("F", "switch.otherwise", f"{why}: on to {step.otherwise}", value=seen)
         return "otherwise"
 
     def gone(self, here: Here, step: SwitchStep) -> str:
         return "otherwise"
+
+
+def _is_secret(here: Here, step: SwitchStep) -> bool:
+    if step.switch.on == "digits":
+        return here.call.state.digits == STARS
+    return step.switch.variable is not None and step.switch.variable in here.hidden
 
 
 def _value(here: Here, step: SwitchStep) -> tuple[str | None, str]:
@@ -42,7 +51,7 @@ def _value(here: Here, step: SwitchStep) -> tuple[str | None, str]:
         case "select":
             return here.selected, 'The last passthru has not answered 200 with {"select": "…"} as its body'
         case "digits":
-            return state.digits or None, "No digits were pressed yet"
+            return here.digits or None, "No digits were pressed yet"
         case "caller":
             return WITHHELD if state.facts.caller_withheld else state.facts.caller, "The caller's number cannot be read"
         case "dialled":
