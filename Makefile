@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check integration compare bench clean
+.PHONY: run test check integration compare faults bench clean
 
 run: $(VENV)/.installed
 	@$(BIN)/exoflow demo --calls 1
@@ -26,6 +26,10 @@ integration: $(VENV)/.installed
 # every scenario on the embedded switch and on FreeSWITCH, and whether both tell the same of it
 compare: $(VENV)/.installed
 	cd tests && ../$(BIN)/python -m scenarios compare
+
+# exoflow killed, starved, misled and replaced under load, and what came of it, counted; `make faults ONLY=replace` for one of them
+faults: $(VENV)/.installed
+	cd tests && ../$(BIN)/python -m faults $(ONLY)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench
