@@ -94,6 +94,15 @@ def test_a_mail_has_it_and_the_journey_its_stars(hall: Start) -> None:
     assert on_disk(h) == []
 
 
+def test_it_is_a_secret_as_a_number_too(hall: Start) -> None:
+    number = {"set": {"variables": {"number": {"from": "gathered", "type": "integer"}}}, "next": "line"}
+    line = {"note": {"text": "<{number}>"}, "next": "bye"}
+    h = hall({"ask": pin("copy"), "copy": number, "line": line, "bye": BYE})
+    _, state = h.run(keys=["0" + PIN[:7]])
+    assert entry(state, "note").text == f"<{STARS}>"
+    assert PIN[:7] not in shown(h, state)
+
+
 def test_wrong_digits_are_secret_too(hall: Start) -> None:
     h = hall(
         {

@@ -46,8 +46,9 @@ class Set:
 
 def _note(here: Here, step: SetStep, found: dict[str, Value]) -> None:
     """The journey's line; of secret digits it has the names alone."""
+    secret = here.digits != "" and here.call.state.digits == STARS
     for name, value in found.items():
-        if here.call.state.digits == STARS and step.set.variables[name].source == "gathered" and value == here.digits:
+        if secret and step.set.variables[name].source == "gathered":
             here.hidden.put(name, str(value))
         else:
             here.hidden.forget(name)
