@@ -86,10 +86,12 @@ class CallBook:
         if running is not None and not running.closed:
             return running
         of_channel = (t.calls.c.channel == channel, t.calls.c.closed_at.is_(None))
+
+        def look(connection: Connection) -> list[CallState]:
+            return rows.load(connection, *of_channel, limit=1, newest_first=True)
+
         try:
-            found = self.store.read(
-                lambda c: rows.load(c, *of_channel, limit=1, newest_first=True), deadline=RESUME_READ_SECONDS
-            )
+            found = self.store.read_left(look) or self.store.read(look, deadline=RESUME_READ_SECONDS)
             return self.adopt(found[0]) if found else None
         except (StoreError, DeadlineExceeded) as error:
             log.error("a call came back on %s and its record cannot be read: it begins anew: %s", channel, error)
@@ -101,7 +103,9 @@ class CallBook:
         if known is not None:
             return known
         account = self.accounts(state.facts.account) if state.facts.account else None
-        sent = self.store.read(lambda c: _deliveries_of(c, state.facts.id), deadline=RESUME_READ_SECONDS)
+        # a call that is open in the spill was open in the store before
+        in_store = not self.store.read_left(lambda c: rows.load(c, t.calls.c.id == state.facts.id))
+        sent = self.store.read(lambda c: _deliveries_of(c, state.facts.id), deadline=RESUME_READ_SECONDS) if in_store else 0
         # somebody else may have adopted it during the read
         return self.live.get(state.facts.id) or self._enter(Call(self, state, account, deliveries=sent))
 

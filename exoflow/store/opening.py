@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from exoflow.errors import StoreError
+from exoflow.store.leftover import left_open
 from exoflow.store.lock import Lock
 from exoflow.store.spill import Spill
 from exoflow.store.sqlite import Store
@@ -71,8 +72,9 @@ def open_store(url: str, *, create: bool = True, spill: Path | None = None) -> S
     writer = Writer(path, first, reopen, _spill(spill, path))
     if first is not None:
         passing = _taken_over(writer)
+    left = left_open(writer.spill) if passing is not None and writer.spill is not None else None
     readers = _engine(path, "ro")
-    return Store(writer, readers.connect, lock.release, trouble=passing, wants_spill=spill is not None)
+    return Store(writer, readers.connect, lock.release, trouble=passing, wants_spill=spill is not None, left=left)
 
 
 def _writable(path: Path, *, made: bool) -> Connection:

@@ -64,8 +64,9 @@ class Store:
         *,
         trouble: StoreTrouble | None = None,
         wants_spill: bool = False,
+        left: Connection | None = None,
     ) -> None:
-        """`trouble`: it could not be opened, and is as soon as it can be."""
+        """`trouble`: it could not be opened, and is as soon as it can be. `left`: of the spill, see store/leftover.py."""
         self.path = writer.path
         self.counts = Counts(self.mirror)
         self.dropped: dict[str, int] = {}
@@ -83,6 +84,7 @@ class Store:
         self._writer = ThreadPool(1)
         self._spilling = ThreadPool(1)
         self._readers = Readers(self.path, connect_reader)
+        self._left = left
         self._opened = writer.opened
         self._batcher = gevent.spawn(self._run)
         if trouble is not None:
@@ -132,6 +134,10 @@ class Store:
         Raises StoreError if the file cannot be read, DeadlineExceeded after `deadline` seconds.
         """
         return self._readers.read(fn, deadline)
+
+    def read_left(self, fn: Callable[[Connection], list[T]]) -> list[T]:
+        """What `fn` finds of calls that an earlier process left open in the spill, while the store is behind it."""
+        return [] if self._left is None else fn(self._left)
 
     @property
     def trouble(self) -> StoreTrouble | None:
@@ -273,6 +279,9 @@ class Store:
         if self._trouble is not None:
             log.warning("%s: can be written again, after %.1f s", self.path, time.monotonic() - self._since)
             self._trouble = None
+        if self._left is not None:
+            self._left.close()
+            self._left = None
         if self._opened != self._writing.opened:
             self._opened = self._writing.opened
             self._readers.renew()

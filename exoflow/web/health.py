@@ -23,6 +23,7 @@ DISK_SECONDS = 2.0  # a file system that does not answer within it is a reason i
 KEPT_SECONDS = 5.0  # whoever asks more often gets the last round's findings: asking costs no disk
 LAG_SECONDS = 10.0  # changes that wait longer than a slow commit and a spill take
 FREE_BYTES = 512 * 1024 * 1024  # some nine hours of talk recorded in mono
+FREE_SHARE = 0.05  # of a disk so small that it never has as much
 
 
 @dataclass(frozen=True)
@@ -186,12 +187,12 @@ def _space(folder: Path, seen: set[int]) -> list[Reason]:
         if device in seen:
             return []
         seen.add(device)
-        free = shutil.disk_usage(folder).free
+        disk = shutil.disk_usage(folder)
     except OSError as error:
         return [Reason("disk", f"{folder}: {error.strerror}; is its file system mounted?")]
-    if free >= FREE_BYTES:
+    if disk.free >= min(FREE_BYTES, disk.total * FREE_SHARE):
         return []
-    return [Reason("disk", f"{folder}: {free >> 20} MiB are left; free space on its file system")]
+    return [Reason("disk", f"{folder}: {disk.free >> 20} MiB are left; free space on its file system")]
 
 
 @dataclass

@@ -178,6 +178,8 @@ def test_a_full_disk_is_a_reason(site: Site, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(health_module, "KEPT_SECONDS", 0.0)
     with small_disk(tmp_path / "disk", kib=512) as disk:
         site.folders = Folders(site.folders.store, disk / "recordings")
+        assert asked(site.address)[0] == 200
+        (disk / "ballast").write_bytes(b"x" * 500 * 1024)
         body = asked(site.address)[2]
     assert f"disk: {disk}: 0 MiB are left; free space" in body
 
