@@ -37,9 +37,6 @@ def renewal(uuid: str) -> bytes:
 class Leased(Protocol):
     """A call, to whom renews its lease."""
 
-    @property
-    def uuid(self) -> str: ...
-
     def renew_lease(self, answered: object) -> bool:
         """False: could not be sent now."""
 

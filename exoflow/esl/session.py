@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
-import struct
-import time
 from typing import Any
 
 import gevent
-from gevent import socket
 from gevent.event import AsyncResult
 from gevent.event import Event as Signal
 from greenswitch.esl import OutboundSession
@@ -19,7 +15,8 @@ from exoflow.errors import CallEnded, CommandRefused, Disconnected, ExoflowError
 from exoflow.esl import lease, safety
 from exoflow.esl.codec import Event, Headers, encode_execute
 from exoflow.esl.heart import Heart
-from exoflow.esl.wire import RECEIVE_BYTES, REPLY_SECONDS, Reply, Wire
+from exoflow.esl.tenure import Tenure, new_token, unheard
+from exoflow.esl.wire import RECEIVE_BYTES, REPLY_SECONDS, Reply
 
 log = logging.getLogger("exoflow.esl")
 
@@ -30,16 +27,7 @@ SILENCE = "silence_stream://10"  # plays nothing where an argument must not be e
 DIGITS_DEFAULTS = (1, 1, 1, 5000, "none", SILENCE, SILENCE, "exo_digits")  # one key, once, within 5 s
 LAST_WORD_SECONDS = 0.5  # for the events of a hangup that came before we had subscribed to them; then there are none
 FAREWELL_SECONDS = 10.0  # for the last events of a hung-up channel: linger, its rounding, and a busy box
-LEAVE_SECONDS = 1.0  # for whoever has lost a call to notice it; who waits for a CRM finds out later, and cannot write any more
-AGE_MARGIN_SECONDS = 2.0  # rounds of the dialplan are a guard's 4 s apart; the two ages are measured within milliseconds
-_OURS_NO_MORE = b"exoflow_"  # the dialplan's own extensions: guard, lease, fallback (dialplan/from-pri)
-_DESTINATION, _ROUND, _SEQUENCE = "Caller-Destination-Number", "variable_exo_entry", "Event-Sequence"
-_LINGERS = b"Content-Disposition: linger"
-_LAST_RECEIVED = struct.Struct("I")  # tcpi_last_data_recv of TCP_INFO, milliseconds (linux/tcp.h)
 _READ = 1  # the event loop's word for `readable`
-# one random part a process and a counter: a token is unique, and cheaper than a uuid each
-_TOKEN_ROOT = os.urandom(6).hex()
-_tokens = itertools.count(1)
 
 EVENTS = (
     "CHANNEL_EXECUTE_COMPLETE",
@@ -51,29 +39,21 @@ EVENTS = (
 )
 
 
-class CallSession(Wire, OutboundSession):
+class CallSession(Tenure, OutboundSession):
     """The caller's channel. Applications run one after the other; each wait ends by result, error, hangup, EOF or deadline."""
 
     def __init__(self, client_address: Any, sock: Any, heart: Heart | None = None) -> None:
-        """`heart`: of the process, which renews the call's lease; without it the lease is armed, and nobody renews it."""
-        self.channel = Headers(b"")  # what `connect` told of the channel
+        """As Tenure."""
+        self.channel = Headers(b"")
         self.hangup_event: Event | None = None  # CHANNEL_HANGUP or, better, CHANNEL_HANGUP_COMPLETE
         self.answered_event: Event | None = None
         self.bridged_event: Event | None = None  # of the bridge that runs or ran last
         self._subscribed = False
-        self._leased = True
-        self._heart = heart
-        self.held_since = time.monotonic()
-        self.ceded = False  # the call is another's; the socket stays open for its sake
-        self._mine: tuple[bytes | None, bytes | None] = (None, None)  # destination and round by which it came to us
-        self.left = Signal()  # nobody does anything with this session any more
-        self.ended = Signal()  # the channel is down, or the socket is
+        self.ended = Signal()
         self.complete = Signal()  # nothing more will come
         self._executes: dict[str, AsyncResult] = {}
         self._uuid = ""
-        super().__init__(client_address, sock)
-        if heart is not None:
-            heart.held.add(self)
+        super().__init__(client_address, sock, heart)
         self.event_handlers.clear()  # greenswitch registers its own methods; what they do is done in `on_event`, at once
 
     def _listen(self) -> None:
@@ -92,10 +72,7 @@ class CallSession(Wire, OutboundSession):
         """The loop says that there is something to read. Nothing may leave here: the loop would call again at once."""
         try:
             data = os.read(self.sock.fileno(), RECEIVE_BYTES)
-            if not self.ceded:
-                self._received(data)
-            elif not data or _LINGERS in data:
-                self._shut()
+            (self._drain if self.ceded else self._received)(data)
         except BlockingIOError:
             return
         except Exception as error:
@@ -114,15 +91,15 @@ class CallSession(Wire, OutboundSession):
         Raises DeadlineExceeded, Disconnected, ProtocolError, CommandRefused.
         """
         self.connect()
-        token = _token()
+        token = new_token()
         done = self._executes[token] = AsyncResult()
         commands = (f"linger {LINGER_SECONDS}", f"filter Unique-ID {self._uuid}", f"event plain {' '.join(EVENTS)}")
         packet = "".join(command + "\n\n" for command in commands).encode() + encode_execute("sched_cancel", "", token)
-        packet += encode_execute("sched_transfer", lease.argument(), _token())
+        packet += encode_execute("sched_transfer", lease.argument(), new_token())
         # a refused subscription shows as sched_cancel's deadline at the latest; the reply tells it at once
         fails = [self._fails_if_refused(done, command) for command in (*commands, "sched_cancel")]
         try:
-            self.write(packet, *fails, _unheard)
+            self.write(packet, *fails, unheard)
             self.lease_on()
             self._wait(done, "end of sched_cancel", CONNECT_SECONDS)
         except CallEnded:
@@ -143,24 +120,8 @@ class CallSession(Wire, OutboundSession):
             except ExoflowError:
                 raise ProtocolError("channel data without a uuid", reply.data.encode()) from None
             self._outbound_connected = True
-            self._mine = self.channel.raw(_DESTINATION), self.channel.raw(_ROUND)
             self._stay_away(age)
         return self.channel
-
-    def _silent_seconds(self) -> float:
-        """How long the connection has been there: nothing has come on it yet."""
-        return int(_LAST_RECEIVED.unpack_from(self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64), 52)[0]) / 1000
-
-    def _stay_away(self, age: float) -> None:
-        """Raises Disconnected if the call fell to others while this connection waited for us to take it."""
-        channel = self.channel
-        if not (self._mine[0] or b"").startswith(_OURS_NO_MORE):
-            return
-        now, round_at = channel.get("Event-Date-Timestamp"), channel.variable("exo_socket_at")
-        late = now.isdigit() and round_at.isdigit() and age > (int(now) - int(round_at)) / 1e6 + AGE_MARGIN_SECONDS
-        if channel.variable("exo_fallback") or late:
-            self.cede("the dialplan gave it to others while its connection waited to be taken")
-            raise self._end()
 
     @property
     def uuid(self) -> str:
@@ -187,12 +148,12 @@ class CallSession(Wire, OutboundSession):
         """
         if self.ended.is_set():
             raise self._end()
-        token = _token()
+        token = new_token()
         done = AsyncResult()
         packets, answers = [_encoded(application, argument, token)], [self._fails_if_refused(done, application)]
         if then is not None:
-            packets.append(_encoded(*then, _token()))
-            answers.append(_unheard)
+            packets.append(_encoded(*then, new_token()))
+            answers.append(unheard)
         bare = not self._leased or application == "bridge"
         if bare:
             self._put_between(packets, answers)
@@ -205,87 +166,6 @@ class CallSession(Wire, OutboundSession):
             if bare and self._leased:
                 self.lease_on()
         return event
-
-    # --- the lease ------------------------------------------------------------------------------
-
-    def lease_off(self) -> None:
-        """What is executed from now on runs without a lease, as a bridge always does: it must outlive us.
-
-        The switch itself takes the lease off before each such application, and arms it again behind: whoever died or froze
-        during a bridge loses the call LEASE_SECONDS after its end.
-        """
-        self._leased = False
-
-    def lease_on(self) -> None:
-        """The lease is kept from now on. To be called behind what `lease_off` was called for, however that ended."""
-        self._leased = True
-        if self._heart is not None and not self.ended.is_set():
-            self._heart.leases.keep(self)
-
-    def _put_between(self, packets: list[bytes], answers: list[Any]) -> None:
-        """Applications, not `api` commands: those would not keep to the order of what is queued."""
-        if self._heart is not None:
-            self._heart.leases.drop(self)
-        packets.insert(0, encode_execute("sched_cancel", "", _token()))
-        packets.append(encode_execute("sched_transfer", lease.argument(), _token()))
-        answers.insert(0, _unheard)
-        answers.append(_unheard)
-
-    def renew_lease(self, answered: Any) -> bool:
-        """False: the socket takes nothing now."""
-        return self.write_at_once(lease.renewal(self._uuid), _unheard, answered)
-
-    # --- a call that is another's ---------------------------------------------------------------
-
-    def cede(self, why: str) -> None:
-        """The call is another's now. All waits end with Disconnected, nothing is written any more.
-
-        The socket stays open until the channel's end: closing it ends the `socket` of whoever has the call
-        (docs/freeswitch-quirks.md).
-        """
-        if not self.closed.is_set():
-            self.ceded = True
-            self._free_waits(Disconnected("the call", why))
-
-    def supersede(self) -> None:
-        """A newer socket has the call: this one cedes it, and returns when its user has left, LEAVE_SECONDS later at most."""
-        self.cede("a newer socket has the call")
-        self.left.wait(LEAVE_SECONDS)
-
-    def stop(self) -> None:
-        """Closes the connection, unless that would disturb another's call; never waits for the peer."""
-        if not self.ceded:
-            super().stop()
-
-    def release(self) -> None:
-        """Closes the connection in any case: the process ends."""
-        self.ceded = False
-        self._finish(Disconnected("anything", "closed by us"))
-
-    def stood_still(self, seconds: float) -> None:
-        """The process did. What came meanwhile is read; a call that nobody else has comes back by the dialplan."""
-        try:
-            while not self.closed.is_set():
-                self._received(os.read(self.sock.fileno(), RECEIVE_BYTES))
-        except OSError:
-            self._finish(Disconnected("the call", f"exoflow stood still for {seconds:.1f} s, and others may have it by now"))
-
-    def _before_write(self) -> None:
-        if self._heart is not None:
-            self._heart.check()
-
-    def _is_away(self, event: Event) -> bool:
-        """Did the guard or a lease take the call from us? Its destination tells, or the dialplan's count of rounds.
-
-        Events from before our `connect` come, too, when the switch is busy; the sequence is that of their making.
-        """
-        destination, entry = event.raw(_DESTINATION), event.raw(_ROUND)
-        moved = destination != self._mine[0] and destination is not None and destination.startswith(_OURS_NO_MORE)
-        if not moved and (entry is None or self._mine[1] is None or entry == self._mine[1]):
-            return False
-        ours, its = self.channel.get(_SEQUENCE), event.get(_SEQUENCE)
-        earlier = ours.isdigit() and its.isdigit() and int(its) < int(ours)
-        return not earlier and event.get("Unique-ID") == self._uuid
 
     def _fails_if_refused(self, done: AsyncResult, command: str) -> Any:
         def answer(reply: Reply | ExoflowError) -> None:
@@ -368,7 +248,7 @@ class CallSession(Wire, OutboundSession):
     def hang_up(self, cause: str) -> None:
         """Ends the call with a Q.850 cause and waits for its last events, FAREWELL_SECONDS at most."""
         if not self.ended.is_set():
-            packet = encode_execute("hangup", safety.cause(cause), _token())
+            packet = encode_execute("hangup", safety.cause(cause), new_token())
             self.write(packet, self._hangup_answered)
         self.complete.wait(FAREWELL_SECONDS)
 
@@ -385,7 +265,7 @@ class CallSession(Wire, OutboundSession):
         if block:
             return self.execute(app_name, app_args or "", deadline=response_timeout or BLOCK_SECONDS)
         wait = AsyncResult()
-        packet = _encoded(app_name, app_args or "", _token())
+        packet = _encoded(app_name, app_args or "", new_token())
         self.write(packet, lambda reply: wait.set_exception(reply) if isinstance(reply, ExoflowError) else wait.set(reply))
         reply = self._wait(wait, f"reply to {app_name}", self.reply_seconds)
         if reply.refused:
@@ -446,14 +326,6 @@ class CallSession(Wire, OutboundSession):
 
 def _encoded(application: str, argument: str, token: str) -> bytes:
     return encode_execute(safety.application(application), safety.argument(application, argument), token)
-
-
-def _unheard(reply: Reply | ExoflowError) -> None:
-    """The reply to what nobody waits for."""
-
-
-def _token() -> str:
-    return f"{_TOKEN_ROOT}-{next(_tokens):x}"
 
 
 def pause(session: CallSession, seconds: float) -> None:

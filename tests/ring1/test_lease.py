@@ -16,7 +16,7 @@ from hall import eventually
 from exoflow.errors import Disconnected, ExoflowError
 from exoflow.esl import heart as heart_module
 from exoflow.esl import lease as lease_module
-from exoflow.esl import session as session_module
+from exoflow.esl import tenure as tenure_module
 from exoflow.esl.heart import Heart
 from exoflow.esl.server import CallServer
 from exoflow.esl.session import CallSession
@@ -346,7 +346,7 @@ def test_a_connection_that_waited_too_long_to_be_taken(
     fallback: str, round_age: float, margin: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fallback has the call, or a later round of the dialplan gave it to another host."""
-    monkeypatch.setattr(session_module, "AGE_MARGIN_SECONDS", margin)
+    monkeypatch.setattr(tenure_module, "AGE_MARGIN_SECONDS", margin)
     line = Line()
     gevent.sleep(2 * 0.05)
     beginning = gevent.spawn(line.session.begin)
