@@ -62,6 +62,8 @@ def note(call: Call) -> None:
     text = f"Call from {who} on {facts.trunk or 'an unknown trunk'}, dialled {facts.dialled_raw or 'nothing'}"
     call.note("B", "call.arrived", text, at=facts.created_at, diverted_from=facts.diverted_from)
     if facts.caller_withheld:
-        call.note("B", "caller.withheld", "The caller's number is withheld: the CRM gets an empty number")
+        text = "The caller's number is withheld: the CRM gets an empty number"
+        call.note("B", "caller.withheld", text, at=facts.created_at)
     elif facts.caller is None:
-        call.note("B", "caller.unreadable", f"{facts.caller_raw!r} is no number that could be called back; the CRM gets it raw")
+        text = f"{facts.caller_raw!r} is no number that could be called back; the CRM gets it raw"
+        call.note("B", "caller.unreadable", text, at=facts.created_at)

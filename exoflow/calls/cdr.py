@@ -79,6 +79,7 @@ class CallEnd:
     done: str = ""  # exo_done
     variables: dict[str, str] = field(default_factory=dict)
     ring_at: datetime | None = None
+    routed_at: datetime | None = None  # when its last way through the dialplan began, e.g. the fallback
 
     @property
     def originated(self) -> list[str]:
@@ -151,6 +152,7 @@ def _call(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> C
     return CallEnd(
         channel=uuid,
         created_at=_moment(times.get("created_time")),
+        routed_at=_moment(times.get("profile_created_time")),
         ring_at=_moment(times.get("progress_time")),
         answered_at=_moment(times.get("answered_time")),
         ended_at=_moment(times.get("hangup_time")),

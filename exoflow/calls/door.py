@@ -85,7 +85,8 @@ def add_fallback(call: Call, config: Config, end: CallEnd, served: Served) -> No
     """Adds to a record how the dialplan's fallback served its call: why it had it, whom it rang, who talked."""
     why = FALLBACKS.get(end.fallback, "no exoflow could take it")
     whom = "" if served.legs else "; the caller heard the announcement for such cases"
-    call.note("B", "door.fallback", f"The dialplan's fallback had the call: {why}{whom}", why=end.fallback)
+    text = f"The dialplan's fallback had the call: {why}{whom}"
+    call.note("B", "door.fallback", text, at=end.routed_at, why=end.fallback)
     if end.answered_at is not None and call.state.answered_at is None:
         call.answered(end.answered_at)
     known = {leg.uuid for leg in call.state.legs}
@@ -128,7 +129,8 @@ def _add_recording(call: Call, end: CallEnd, served: Served, talk: Leg) -> None:
         recording.problem = f"the file {there}; look at the disk and at FreeSWITCH's log"
     call.add_recording(recording)
     text = f"Recorded {served.seconds:.1f} s, by the fallback" if good else f"Recording failed: {recording.problem}"
-    call.note("H", "recording.good" if good else "recording.wrong_length", text, file=recording.path, seconds=served.seconds)
+    shown: dict[str, Any] = {"file": recording.path, "seconds": served.seconds}
+    call.note("H", "recording.good" if good else "recording.wrong_length", text, at=talk.released_at, **shown)
 
 
 def _agent(account: Account | None, number: str) -> str | None:

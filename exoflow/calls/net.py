@@ -196,6 +196,7 @@ class Net:
                 self._wait(one.uuid, LOOK_AGAIN_SECONDS[0])
         if strange:
             self.counts["strange"] += len(strange)
+            self._book.store.counts.add("cdr.strange", "", len(strange))
             self._complain(
                 f"{self.folder}: {strange[0].uuid} is no CDR file ({strange[0].problem}), one of {self.counts['strange']} so "
                 f"far; look into {self.folder / cdrfolder.STRANGE}"

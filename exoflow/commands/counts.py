@@ -25,6 +25,7 @@ WORDS = {
     "emfile": "times without a free descriptor",
     "stood_still": "times the process stood still",
     "leases_refused": "leases that the switch refused",
+    "cdr.strange": "files among FreeSWITCH's CDRs that are none",
     "spilled.changes": "changes of records that went into the spill",
     "dropped.lines": "journey lines lost: neither store nor spill took them",
     "dropped.calls": "records of calls lost",

@@ -70,13 +70,16 @@ def _ran(application: str, argument: str | None, micros: int) -> Json:
 def _callflow(channel: Channel, session: Session | None) -> list[Json]:
     """One entry for each extension the call was routed to, the last one first."""
     route = None if session is None else session.route
-    flow = [_entry(channel, channel.destination, channel.rdnis, channel.times, route)]
-    for past in reversed(session.past if session is not None else []):
-        flow.append(_entry(channel, past.destination, past.rdnis, past.times, past.route))
+    older = list(reversed(session.past)) if session is not None else []
+    # a profile begins when the one before it is left
+    begun = [*(past.times["Transfer"] for past in older), channel.created]
+    flow = [_entry(channel, channel.destination, channel.rdnis, channel.times, route, begun[0])]
+    for past, at in zip(older, begun[1:], strict=True):
+        flow.append(_entry(channel, past.destination, past.rdnis, past.times, past.route, at))
     return flow
 
 
-def _entry(channel: Channel, destination: str, rdnis: str, times: dict[str, int], route: Route | None) -> Json:
+def _entry(channel: Channel, destination: str, rdnis: str, times: dict[str, int], route: Route | None, begun: int) -> Json:
     entry: Json = {"dialplan": "XML", "profile_index": "1"}
     if route is not None:
         entry["extension"] = _extension(route)
@@ -90,8 +93,7 @@ def _entry(channel: Channel, destination: str, rdnis: str, times: dict[str, int]
         partner = _profile(channel.other, at, channel.other.rdnis)
         profile[channel.other_type] = {f"{channel.other_type}_caller_profiles": [partner]}
     entry["caller_profile"] = profile
-    created = str(channel.created)
-    entry["times"] = {"created_time": created, "profile_created_time": created}
+    entry["times"] = {"created_time": str(channel.created), "profile_created_time": str(begun)}
     entry["times"] |= {name: str(times[what]) for name, what in _TIMES.items()}
     return entry
 

@@ -75,6 +75,7 @@ def test_a_call_that_the_fallback_served_has_what_the_exchange_sent(why: str) ->
     end = call(f"fallback-{why}")
     assert (end.fallback, end.did, end.caller_raw, end.cause) == (why, "8030752400", "09812345678", "NORMAL_CLEARING")
     assert seconds(end.created_at, end.answered_at) > 0.9
+    assert 0 <= seconds(end.routed_at, end.answered_at) < 0.2
     assert seconds(end.answered_at, end.ended_at) > 1
     assert not end.caller_left
 

@@ -78,7 +78,10 @@ def test_a_call_while_exoflow_is_away_is_served_by_the_fallback_and_recorded_by_
     h.serve()
     state = only_record(h)
     assert (state.outcome, state.reason, state.facts.account) == ("missed", "door.fallback", "acme")
-    assert entry(state, "door.fallback").evidence["why"] == "refused"
+    told = entry(state, "door.fallback")
+    assert told.evidence["why"] == "refused"
+    assert state.answered_at is not None
+    assert state.facts.created_at < told.at <= state.answered_at
     assert h.crm.deliveries[0].event["type"] == "call.missed"
 
 
