@@ -18,6 +18,7 @@ from exoflow.store.changes import Change
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 256 * 1024 * 1024  # some 50,000 calls with their journeys and deliveries; applied within a minute
+MODE = 0o600  # callers' numbers are in it, as in the store
 READ_BYTES = 1024 * 1024  # at once, when it is applied: one transaction
 
 
@@ -31,7 +32,7 @@ class Spill:
         self.path = folder / f"{store.stem}-{mark}.spill"
         self._fd = -1
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, MODE)
             self.size = os.fstat(self._fd).st_size
             _sync_folder(folder)
         except OSError as error:
@@ -74,10 +75,12 @@ class Spill:
         self.unusable += 1
         aside = self.path.with_suffix(".refused")
         log.error("%s: a line is refused (%s) and put into %s", self.path, error, aside)
-        with aside.open("ab") as file:
-            file.write(line + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, MODE)
+        try:
+            _write(fd, line + b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def clear(self) -> None:
         """All has been applied and committed. Raises OSError."""

@@ -365,7 +365,9 @@ def test_a_line_with_its_checksum_that_the_tables_refuse_is_put_aside(url: str, 
     store = open_store(url, spill=spill)
     assert store.read(lambda c: c.exec_driver_sql("SELECT name FROM counts").scalars().all()) == ["n1"]
     assert store.health().unusable == 1
-    assert file_of(spill).with_suffix(".refused").read_bytes() == lines[1]
+    aside = file_of(spill).with_suffix(".refused")
+    assert aside.read_bytes() == lines[1]
+    assert {path.stat().st_mode & 0o777 for path in (aside, file_of(spill))} == {0o600}  # callers' numbers are in them
     store.close()
 
 
