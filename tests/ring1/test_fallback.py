@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import stat
@@ -20,7 +21,7 @@ from exoflow.config.load import load
 from exoflow.config.model import Agent, Config, EventSocket, Number, OwnFallback, Trunk
 from exoflow.errors import Disconnected
 from exoflow.lines import fallback
-from exoflow.lines.fallback import FILE, FallbackError, content, forms, publish, write
+from exoflow.lines.fallback import FILE, Digits, FallbackError, content, publish, write
 from exoflow.lines.lines import Lines
 from exoflow.sim import AgentScript, EmbeddedSwitch
 from exoflow.sim.dialplan import CONTEXT, Dialplan
@@ -77,14 +78,33 @@ def test_the_whole_file(config: Config) -> None:
 def test_digits_are_those_by_which_the_number_is_found(config: Config) -> None:
     """Whatever the exchange sends, the number's own agents are rung exactly where the app would find that number."""
     numbers = [number for account in config.accounts.values() for number in account.numbers]
-    claimed = {(number.trunk, form): number for number in numbers for form in forms(config, number)}
+    digits = Digits(config)
+    claimed = {(number.trunk, form): number for number in numbers for form in digits.of(number)}
     sent = {form for number in numbers for form in _sent(number)} | {"24", "00", "0", "91", "5", "7" * 15}
     assert "8030752400" in sent
     for trunk in config.trunks:
-        for digits in sent:
-            if 2 <= len(digits) <= 15:
-                route = config.route(digits, trunk)
-                assert claimed.get((trunk, digits)) is (None if route is None else route.number), (trunk, digits)
+        for form in sent:
+            if 2 <= len(form) <= 15:
+                route = config.route(form, trunk)
+                assert claimed.get((trunk, form)) is (None if route is None else route.number), (trunk, form)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_numbers_with_each_others_digits(config: Config, seed: int) -> None:
+    """As before, with numbers and dnis that are made to collide."""
+    some = random.Random(seed)
+    acme = config.accounts["acme"]
+    found = {f"+9180{some.choice(('307', '308'))}524{some.randrange(12):02d}" for _ in range(12)}
+    numbers = [
+        Number(number=one, trunk="PRI1", flow="main", dnis=some.choice((None, None, f"{some.randrange(12):02d}", "2400")))
+        for one in sorted(found)
+    ]
+    many = replace(config, accounts={"acme": acme.model_copy(update={"numbers": numbers})})
+    digits = Digits(many)
+    claimed = {form: number for number in numbers for form in digits.of(number)}
+    for form in {form for number in numbers for form in _sent(number) if 2 <= len(form) <= 15}:
+        route = many.route(form, "PRI1")
+        assert claimed.get(form) is (None if route is None else route.number), form
 
 
 def _sent(number: Number) -> Iterator[str]:
@@ -100,8 +120,8 @@ def test_a_number_with_a_common_end_has_the_others_only(config: Config) -> None:
     same = Number(number="+914430752400", trunk="PRI1", flow="main")
     acme = config.accounts["acme"]
     both = replace(config, accounts={"acme": acme.model_copy(update={"numbers": [*acme.numbers, same]})})
-    assert "2400" in forms(config, acme.numbers[0])
-    found = forms(both, acme.numbers[0])
+    assert "2400" in Digits(config).of(acme.numbers[0])
+    found = Digits(both).of(acme.numbers[0])
     assert "2400" not in found
     assert "8030752400" in found
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from simclient import WAIT, codes, event_socket, running
+from simclient import WAIT, codes, event_socket, eventually, running
 
 from exoflow.sim.dialplan import CONTEXT, Dialplan, DialplanError, folder, read_globals
 from exoflow.sim.expand import expand
@@ -210,6 +210,22 @@ def test_the_third_lease_is_one_too_many() -> None:
         assert phone.session is not None
         variables = phone.session.channel.variables
         assert (variables["exo_fallback"], variables["exo_lapses"]) == ("deaths", "3")
+
+
+def test_a_call_that_a_late_lease_takes_from_the_fallback_is_the_apps_again() -> None:
+    with running(speed=1.0) as (switch, app):
+        phone = switch.call(TO, FROM)
+        wire = app.call()
+        wire.start("transfer", "exoflow_fallback XML from-pri")
+        assert phone.session is not None
+        phone.session.channel.set("exo_fallback", "guard")
+        eventually(lambda: phone.texts)
+        switch.channels[phone.uuid].session.transfer("exoflow_lease", "from-pri")  # type: ignore[union-attr]
+        again = app.call()
+        assert "variable_exo_fallback" not in again.frames[0].headers
+        again.start("hangup", "NORMAL_CLEARING")
+        assert phone.wait(WAIT)
+        assert "exo_fallback" not in phone.session.channel.variables
 
 
 def test_a_call_is_admitted_once() -> None:
