@@ -114,9 +114,9 @@ class CallBook:
         if self.store.behind:
             return []
         left = self.store.read(lambda c: rows.load(c, t.calls.c.closed_at.is_(None)))
-        return [state for state in left if not self._ours(state.facts.id)]
+        return [state for state in left if not self.ours(state.facts.id)]
 
-    def _ours(self, call_id: str) -> bool:
+    def ours(self, call_id: str) -> bool:
         """Is it a call of this process? What the store told of such a one is older than what is known here: it may have
         been closed since the look into the store began."""
         return call_id in self.live or call_id in self._closed_lately

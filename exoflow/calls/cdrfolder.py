@@ -50,7 +50,8 @@ def read(folder: Path, uuids: Iterable[str]) -> list[Found]:
     for uuid in uuids:
         path = folder / f"{uuid}{SUFFIX}"
         try:
-            age = max(0.0, time.time() - path.lstat().st_mtime)
+            # of a file from before the clock was put right, which then is of the future, nobody knows its age: it is not young
+            age = abs(time.time() - path.lstat().st_mtime)
             found.append(_one(path, uuid, age))
         except OSError:
             continue

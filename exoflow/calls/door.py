@@ -54,6 +54,11 @@ class Served:
     seconds: float | None = None
 
 
+def closed_to(end: CallEnd) -> bool:
+    """Is it certain that no app has this call? Who is refused by an app itself may be having his record made."""
+    return bool(end.fallback or (end.refused and end.refused != "app"))
+
+
 def record(book: CallBook, config: Config, end: CallEnd, served: Served | None = None) -> bool:
     """Opens and closes the record of a call that nobody had, with its delivery, in one commit. False: not on disk yet."""
     now = book.clock()

@@ -53,6 +53,7 @@ class LostCalls:
     ) -> None:
         self._net, self._book, self._switch, self._config, self._held = net, book, switch, config, held
         self._core = ""
+        self._left: list[CallState] | None = None
         self._gone: dict[str, float] = {}  # since when a channel is known not to exist
         self._wanted = Event()
         self._runner: gevent.Greenlet | None = None
@@ -99,12 +100,19 @@ class LostCalls:
 
     def _without_session(self) -> Iterator[tuple[CallState, bool]]:
         """With each whether this process had it."""
-        for state in self._book.unfinished():
+        for state in self._of_earlier_processes():
             if not self._held(state.facts.channel):
                 yield state, False
         for call in list(self._book.live.values()):
             if not call.closed and not self._held(call.state.facts.channel):
                 yield call.state, True
+
+    def _of_earlier_processes(self) -> list[CallState]:
+        """Read once: they can only become fewer, and each look at thousands of calls would cost."""
+        if self._left is None and not self._book.store.behind:
+            self._left = self._book.unfinished()
+        self._left = None if self._left is None else [state for state in self._left if not self._book.ours(state.facts.id)]
+        return self._left or []
 
     def _nobody_has(self, channel: str) -> bool:
         if self._net is not None and (self._net.busy(channel) or self._net.has_file(channel)):

@@ -45,6 +45,7 @@ RETURN_SECONDS = 1.0  # the same of a call that was coming back when its caller 
 STRANGER_SECONDS = 24 * 3600.0  # a leg of a call that is not ours is of no use to anybody after a day
 LOOK_AGAIN_SECONDS = (1.0, 600.0)  # at files that can only be waited for: at first, and at the most
 COMPLAINT_SECONDS = 60.0  # between two complaints of the same thing
+STOP_SECONDS = 0.2  # a disk that hangs must not hold a hand-over up
 CLOSED_KEPT = 50_000  # channels; their files are removed within a second or two
 
 Finish = Callable[[Call, CallEnd], None]
@@ -79,7 +80,8 @@ class Net:
             self._runner.kill()
         self._endings.kill(block=False)
         self._records.kill(block=False)
-        self._threads.kill()
+        with gevent.Timeout(STOP_SECONDS, False):
+            self._threads.kill()  # waits for a look that is under way
 
     def hurry(self) -> None:
         """Looks at once."""
@@ -216,7 +218,7 @@ class Net:
         if self._held(end.channel) or end.channel in self._busy:
             return
         known = known or self._book.of_channel(end.channel) is not None
-        least = RETURN_SECONDS if known else 0.0 if end.refused or end.fallback else ARRIVAL_SECONDS
+        least = RETURN_SECONDS if known else 0.0 if door.closed_to(end) else ARRIVAL_SECONDS
         if one.age < least:
             self._wait(one.uuid, least - one.age)
         elif not known:

@@ -183,6 +183,20 @@ def test_an_earlier_processs_call_is_found_too(world: World, switch: Switch) -> 
     assert len(world.deliveries(world.record())) == 1
 
 
+def test_what_came_back_and_was_closed_here_is_not_lost_afterwards(world: World, switch: Switch) -> None:
+    world.call(CHANNEL)
+    world.restart()
+    lost = looker(world, switch)
+    switch.channels.add(CHANNEL)
+    lost.look()
+    call = world.book.resume(CHANNEL)
+    assert call is not None
+    call.close("served")
+    switch.channels.clear()
+    lost.look()
+    assert world.record().outcome == "served"
+
+
 @pytest.mark.parametrize("why", ["a session", "a channel", "a file", "no answer"])
 def test_who_is_not_lost(world: World, switch: Switch, why: str) -> None:
     call = world.call(CHANNEL)

@@ -200,6 +200,19 @@ def test_a_call_that_exoflow_itself_refused_without_a_record(world: World) -> No
     assert "lunch" in texts["door.lunch"]
 
 
+def test_whom_exoflow_refuses_it_may_be_recording_at_the_moment(world: World) -> None:
+    channel = world.put("refused-limit", exo_refused="app", age=0)
+    world.look()
+    assert world.records() == []
+    assert world.files == [f"{channel}.cdr.json"]
+
+
+def test_a_file_from_before_the_clock_was_put_right(world: World) -> None:
+    world.put("left-before-an-app", age=-365 * 86400)
+    world.look()
+    assert world.record().reason == "door.left"
+
+
 @pytest.mark.parametrize("why", ["refused", "guard", "deaths"])
 def test_a_call_that_heard_the_fallbacks_announcement(world: World, why: str) -> None:
     world.put(f"fallback-{why}")
