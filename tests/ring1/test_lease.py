@@ -6,12 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gevent
 import pytest
 from eslpeer import UUID, Peer, channel_data, notice, tcp_pair, within
 from gevent.event import Event as Signal
-from hall import eventually
+from hall import BYE, Hall, eventually, say
 
 from exoflow.errors import Disconnected, ExoflowError
 from exoflow.esl import heart as heart_module
@@ -178,6 +179,62 @@ def test_a_lease_that_is_off_is_not_renewed() -> None:
         assert w.switch.call(OURS, CALLER).wait(WAIT)
         assert len(w.sessions) == 1
         assert w.errors == []
+
+
+def test_a_call_that_comes_back_to_the_same_process_leaves_its_old_greenlet_first(
+    hall: Callable[..., Hall], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process lives, and its renewals did not come: the lease gives the call to the process that had it."""
+    monkeypatch.setattr(tenure_module, "LEAVE_SECONDS", WAIT)
+    h = hall({"hello": say("This is to be said slowly, so that it takes its time."), "bye": BYE}, speed=2.0)
+    supersede, order = CallSession.supersede, list[tuple[bool, bool]]()
+
+    def superseded(session: CallSession) -> None:
+        supersede(session)
+        order.append((session.left.is_set(), session.ceded))
+
+    monkeypatch.setattr(CallSession, "supersede", superseded)
+    h.service.server.heart.stop()
+    phone = h.call()
+    h.noted("socket.lost")
+    h.service.server.heart.start()
+    state = h.ended(phone)
+    assert set(order) <= {(True, True)}, "it was still there"  # mostly it has left before the call is back
+    codes = h.codes(state)
+    assert codes.index("socket.lost") < codes.index("call.resumed")
+    assert state.outcome == "served"
+    assert [violation.code for violation in h.switch.violations] == []
+    assert phone.session is not None
+    assert phone.session.channel.variables["exo_entry"] == "2"
+
+
+def test_a_greenlet_that_does_not_leave_is_not_waited_for_long(
+    hall: Callable[..., Hall], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks a CRM; when it has its answer it cannot write any more."""
+    monkeypatch.setattr(tenure_module, "LEAVE_SECONDS", 0.1)
+    h = hall({"hello": say("This is to be said slowly, so that it takes its time."), "bye": BYE}, speed=2.0)
+    stuck, go_on, execute = Signal(), Signal(), CallSession.execute
+
+    def slow(session: CallSession, application: str, *arguments: Any, **more: Any) -> Any:
+        if application != "playback" or stuck.is_set():
+            return execute(session, application, *arguments, **more)
+        stuck.set()
+        go_on.wait(WAIT)
+        with pytest.raises(Disconnected, match="gave it to others"):
+            execute(session, application, *arguments, **more)
+        go_on.clear()
+        raise Disconnected("this test", "all was seen")
+
+    monkeypatch.setattr(CallSession, "execute", slow)
+    h.service.server.heart.stop()
+    phone = h.call()
+    assert stuck.wait(WAIT)
+    eventually(lambda: "playback" in [name for _, name, _ in h.tap.executed])  # the newer one goes on
+    h.service.server.heart.start()
+    go_on.set()
+    assert h.ended(phone).outcome == "served"
+    eventually(lambda: not go_on.is_set())
 
 
 # --- byte by byte -----------------------------------------------------------------------------------
