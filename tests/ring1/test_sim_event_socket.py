@@ -214,3 +214,62 @@ def test_a_guard_left_armed_in_a_bridge_is_told() -> None:
         wire.send("connect\n\nevent plain CHANNEL_EXECUTE_COMPLETE\n\n")
         wire.run("bridge", "{ignore_early_media=true}freetdm/PRI1/A/09876543210")
         assert codes(switch) == ["guard_in_bridge"]
+
+
+# --- sched_transfer by api, and what is left of a socket whose call was taken away --------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "reply"),
+    [
+        ("sched_transfer", "-USAGE: [+]<time> <uuid> <extension> [<dialplan>] [<context>]\n"),
+        (
+            "sched_transfer +20 {uuid} exoflow_lease XML from-pri more",
+            "-USAGE: [+]<time> <uuid> <extension> [<dialplan>] [<context>]\n",
+        ),
+        ("sched_transfer +20 no-such-channel exoflow_lease XML from-pri", "-ERR No such channel!\n"),
+        ("sched_transfer +20 {uuid} exoflow_lease XML from-pri", "+OK\n"),
+        ("sched_del no-such-channel", "+OK Deleted: 0\n"),
+    ],
+)
+def test_scheduling_by_api(command: str, reply: str) -> None:
+    with running() as (switch, app):
+        phone = switch.call(TO, FROM)
+        wire, other = app.call(), event_socket(switch.event_socket_address)
+        for either in (wire, other):
+            assert either.api(command.format(uuid=phone.uuid)) == reply
+        assert wire.api(f"sched_del {phone.uuid}") == f"+OK Deleted: {2 * reply.startswith('+OK') * ('transfer' in command)}\n"
+
+
+def test_a_call_that_was_taken_away_leaves_its_old_socket_open() -> None:
+    """As seen on 1.10.12 (docs/freeswitch-quirks.md): the application is cut, what is queued behind it runs, its events bear
+    the new destination, and whoever closes the old socket ends the one of the app that has the call now."""
+    with running() as (switch, app):
+        phone = switch.call(TO, FROM)
+        old = app.call()
+        old.run("answer")
+        old.start("playback", "tone_stream://%(1000,0,425);loops=-1")
+        old.start("set", "exo_done=1.1")
+        assert old.api(f"sched_transfer +0.05 {phone.uuid} exoflow_lease XML from-pri") == "+OK\n"
+        cut = old.event("CHANNEL_EXECUTE_COMPLETE", Application="playback")
+        assert cut.get("Caller-Destination-Number") == "exoflow_lease"
+        behind = old.event("CHANNEL_EXECUTE_COMPLETE", Application="set")
+        assert behind.get("variable_exo_done") == "1.1"
+        new = app.call()
+        assert new.api(f"uuid_getvar {phone.uuid} exo_entry") == "2"
+        assert codes(switch) == []
+        old.close()
+        third = app.call()
+        assert third.api(f"uuid_getvar {phone.uuid} exo_entry") == "3"
+        assert codes(switch) == ["old_socket"]
+
+
+def test_on_the_virtual_clock_a_lease_is_on_the_wall_clock() -> None:
+    """It is renewed by the app's timers: a prompt of an hour is over before the first."""
+    with running(speed=None) as (switch, app):
+        phone = switch.call(TO, FROM)
+        wire = app.call()
+        wire.run("answer")
+        wire.api(f"sched_transfer +20 {phone.uuid} exoflow_lease XML from-pri")
+        wire.run("playback", "tone_stream://%(3600000,0,425)")
+        assert wire.api(f"sched_del {phone.uuid}") == "+OK Deleted: 1\n"
