@@ -110,6 +110,7 @@ class Service:
         if self.web is not None:
             self.web.stop()
         self.store.close()
+        log.info("handed over: calls go on in the next process")
 
     def _make_web(self) -> WebServer | None:
         """/livez and /readyz, if they are wanted."""

@@ -153,8 +153,12 @@ class Supervisor:
         return life
 
     def restart(self, seconds: float = 20) -> Life:
-        """As `systemctl restart` does: SIGTERM, the end, and the next start at once. The life that follows, accepting."""
-        self.kill(signal.SIGTERM)
+        """As `systemctl restart` does: SIGTERM, SIGKILL if that was not enough, the next start. The life that then accepts."""
+        life = self.kill(signal.SIGTERM)
+        try:
+            self.wait_ended(life, STOP_SECONDS)
+        except TimeoutError:
+            life.process.kill()
         return self.wait_ready(seconds, lives=len(self.lives) + 1)
 
     def stop(self) -> None:
