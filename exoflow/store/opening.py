@@ -100,7 +100,7 @@ def _writable(path: Path, *, made: bool) -> Connection:
 def _taken_over(writer: Writer) -> StoreTrouble | None:
     """What an earlier process spilled is in the tables before anything is read from them."""
     try:
-        writer.commit([])
+        writer.commit([], True)
     except StoreTrouble as error:
         return error
     return None

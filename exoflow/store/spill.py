@@ -12,10 +12,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from gevent.monkey import get_original
+
 from exoflow.errors import StoreError
 from exoflow.store.changes import Change
 
 log = logging.getLogger(__name__)
+
+_Lock = get_original("threading", "Lock")  # between threads, not greenlets: one appends while another applies
 
 MAX_BYTES = 256 * 1024 * 1024  # some 50,000 calls with their journeys and deliveries; applied within a minute
 MODE = 0o600  # callers' numbers are in it, as in the store
@@ -41,30 +45,34 @@ class Spill:
                 f"spill: {self.path}: {error.strerror}; `spill` must name a folder on another file system that exoflow's user"
                 " can write to"
             ) from error
-        self.lines = 0  # of this process, not yet applied
+        self.read = 0  # bytes
+        self._lock = _Lock()
         self.unusable = 0  # damaged, or refused by the tables
 
     def append(self, changes: list[Change]) -> None:
         """All of them are on disk when it returns. Raises StoreError if they cannot be; the file is then as it was before."""
         data = b"".join(change.line() for change in changes)
-        if self.size + len(data) > MAX_BYTES:
-            raise StoreError(f"{self.path}: holds {self.size >> 20} MiB, its limit; make the store work again")
-        try:
-            if self.size and os.pread(self._fd, 1, self.size - 1) != b"\n":  # a line cut off by a death
-                data = b"\n" + data
-            _write(self._fd, data)
-            os.fsync(self._fd)
-        except OSError as error:
-            os.ftruncate(self._fd, self.size)
-            raise StoreError(f"{self.path}: {error.strerror}; free space on the spill's file system") from error
-        self.size += len(data)
-        self.lines += len(changes)
+        with self._lock:
+            if self.size + len(data) > MAX_BYTES:
+                raise StoreError(f"{self.path}: holds {self.size >> 20} MiB, its limit; make the store work again")
+            try:
+                if self.size and os.pread(self._fd, 1, self.size - 1) != b"\n":  # a line cut off by a death
+                    data = b"\n" + data
+                _write(self._fd, data)
+                os.fsync(self._fd)
+            except OSError as error:
+                os.ftruncate(self._fd, self.size)
+                raise StoreError(f"{self.path}: {error.strerror}; free space on the spill's file system") from error
+            self.size += len(data)
 
     def batches(self) -> Iterator[list[tuple[bytes, Change]]]:
-        """The changes in the order of their writing, each with its line; damaged lines are counted and passed over."""
-        offset, rest = 0, b""
-        while data := os.pread(self._fd, READ_BYTES, offset):
-            offset += len(data)
+        """The changes in the order of their writing, each with its line; damaged lines are counted and passed over.
+
+        Goes on with what is appended meanwhile. `read` is then how far it came.
+        """
+        self.read, rest = 0, b""
+        while data := os.pread(self._fd, min(READ_BYTES, self.size - self.read), self.read):
+            self.read += len(data)
             *whole, rest = (rest + data).split(b"\n")
             yield self._read(whole)
         if rest:
@@ -82,11 +90,15 @@ class Spill:
         finally:
             os.close(fd)
 
-    def clear(self) -> None:
-        """All has been applied and committed. Raises OSError."""
-        os.ftruncate(self._fd, 0)
-        os.fsync(self._fd)
-        self.size = self.lines = 0
+    def clear(self) -> bool:
+        """All that was read has been applied and committed. False if more has come since. Raises OSError."""
+        with self._lock:
+            if self.size > self.read:
+                return False
+            os.ftruncate(self._fd, 0)
+            os.fsync(self._fd)
+            self.size = 0
+            return True
 
     def close(self) -> None:
         if self._fd >= 0:

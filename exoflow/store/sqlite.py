@@ -152,8 +152,7 @@ class Store:
     @property
     def behind(self) -> bool:
         """Are there changes that a look into the store does not show, because they wait in the spill?"""
-        spill = self._writing.spill
-        return self._trouble is not None or (spill is not None and spill.size > 0)
+        return self._trouble is not None or self._spilled > 0
 
     def drop(self, kind: str, amount: int = 1) -> None:
         """Something is lost for good: counted, shown."""
@@ -167,7 +166,7 @@ class Store:
             lag=self._waiting.lag(),
             waiting=len(self._waiting),
             spill=self._spill_problem,
-            spilled=0 if spill is None else spill.size,
+            spilled=self._spilled,
             unusable=0 if spill is None else spill.unusable,
             dropped=dict(self.dropped),
         )
@@ -192,6 +191,11 @@ class Store:
         if self._writing.spill is not None:
             self._writing.spill.close()
         self._release()
+
+    @property
+    def _spilled(self) -> int:
+        """Bytes that are in the spill and not yet in the store."""
+        return 0 if self._writing.spill is None else self._writing.spill.size
 
     # --- in the loop's thread -----------------------------------------------------------------
 
@@ -224,6 +228,7 @@ class Store:
         """Writes a batch; once the spill takes over, only what cannot go there."""
         batch: list[Waiter] = []
         closures: list[Closure] = []
+        spilled = self._spilled
         for waiter in self._next_batch():
             try:
                 closures.append(waiter.source.collect())
@@ -232,10 +237,10 @@ class Store:
                 waiter.end(error=error)
             else:
                 batch.append(waiter)
-        job = self._writer.spawn(caught, self._writing.commit, closures)
+        job = self._writer.spawn(caught, self._writing.commit, closures, spilled > 0)
         if not _ready(job, SPILL_SECONDS):
             if self._trouble is None:
-                self._ails(slow(self.path, SPILL_SECONDS), SPILL_SECONDS)
+                self._ails(slow(self.path, SPILL_SECONDS, spilled), SPILL_SECONDS)
             while not _ready(job, LOOK_SECONDS):
                 self._spill()
                 self.on_tick()
@@ -261,7 +266,9 @@ class Store:
     def _next_batch(self) -> list[Waiter]:
         if self._trouble is not None and self._trouble.kind in REOPENED:
             return []  # another file may be there, which must be told first whose changes these are: on_reopened
-        return self._waiting.take(BATCH, _is_given if self._spill_is_due() else _any)
+        # changes of records are newer than what is spilled, or will be when it has been applied
+        only_given = self._spilled > 0 or self._spill_is_due()
+        return self._waiting.take(BATCH, _is_given if only_given else _any)
 
     def _put_back(self, waiters: list[Waiter]) -> None:
         for waiter in waiters:

@@ -66,7 +66,12 @@ def trouble(path: Path, error: BaseException | None) -> StoreTrouble | None:
     return StoreTrouble(kind, f"{path}: cannot be written ({cause}); {_CURES[kind].format(path=path)}")
 
 
-def slow(path: Path, seconds: float) -> StoreTrouble:
+def slow(path: Path, seconds: float, spilled: int) -> StoreTrouble:
+    """`spilled` bytes are being applied, or a commit hangs."""
+    if spilled:
+        return StoreTrouble(
+            "slow", f"{path}: {spilled >> 10} KiB that were spilled are being taken over; this passes by itself"
+        )
     return StoreTrouble("slow", f"{path}: a commit takes longer than {seconds:g} s; {_CURES['slow']}")
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from exoflow.errors import StoreError
+from exoflow.store.changes import Change
 from exoflow.store.spill import Spill
 from exoflow.store.troubles import REOPENED, StoreTrouble, trouble
 
@@ -62,8 +63,8 @@ class Writer:
         if connection is not None:
             self._use(connection)
 
-    def commit(self, closures: list[Closure]) -> list[Done[Any]]:
-        """Applies what is spilled, then runs the closures in one transaction.
+    def commit(self, closures: list[Closure], apply_spill: bool) -> list[Done[Any]]:
+        """Runs the closures in one transaction, behind what is spilled. `apply_spill`: none of them is older than that.
 
         Raises StoreTrouble if the store cannot be written, and then no closure was.
         """
@@ -71,7 +72,8 @@ class Writer:
             if self._connection is None:
                 self._use(self._opened())
             self._watch_file()
-            self._apply_spill()
+            if apply_spill:
+                self._apply_spill()
             ends = self._transaction(closures)
             self._watch_file()
             return ends
@@ -171,17 +173,22 @@ class Writer:
         if spill is None or not spill.size:
             return
         applied = 0
-        for batch in spill.batches():
-            ends = self._transaction([change for _, change in batch]) if batch else []
-            for (line, _), end in zip(batch, ends, strict=True):
-                ailing = trouble(self.path, end.error)
-                if ailing is not None:
-                    raise ailing
-                if end.error is not None:
-                    spill.reject(line, end.error)
-            applied += len(batch)
-        spill.clear()
+        while True:
+            for batch in spill.batches():
+                self._apply(spill, batch)
+                applied += len(batch)
+            if spill.clear():
+                break
         log.warning("%s: works again; %d changes were taken over from %s", self.path, applied, spill.path)
+
+    def _apply(self, spill: Spill, batch: list[tuple[bytes, Change]]) -> None:
+        ends = self._transaction([change for _, change in batch]) if batch else []
+        for (line, _), end in zip(batch, ends, strict=True):
+            ailing = trouble(self.path, end.error)
+            if ailing is not None:
+                raise ailing
+            if end.error is not None:
+                spill.reject(line, end.error)
 
 
 _GONE = (

@@ -17,6 +17,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.monkey import get_original
 from hall import BYE, WAIT, Hall, eventually, menu, say
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,6 +35,7 @@ from exoflow.store import sqlite as store_module
 from exoflow.store.changes import Change
 from exoflow.store.spill import Spill
 from exoflow.store.sqlite import Store
+from exoflow.store.writer import Writer
 
 NOW = datetime(2026, 11, 23, 6, 30, 0, 125000, tzinfo=UTC)
 FLOWS = {"main": {"start": "bye", "steps": {"bye": {"hangup": {}}}}}
@@ -163,6 +165,53 @@ def test_a_call_that_spilled_in_the_middle_ends_in_the_store(full: Store) -> Non
     found = book.get(call.id)
     assert found is not None
     assert (found.digits, found.outcome) == ("2", "served")
+
+
+def test_what_is_spilled_while_the_spill_is_applied_is_applied_too(full: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long spill takes longer to apply than a store may be slow: what comes meanwhile is spilled behind it, in order."""
+    gate, reading = get_original("threading", "Event")(), get_original("threading", "Event")()
+    apply = Writer._apply
+
+    def slowly(writer: Writer, spill: Spill, batch: Any) -> None:
+        reading.set()
+        gate.wait(WAIT)
+        apply(writer, spill, batch)
+
+    book = book_of(full)
+    first, going_on = spilled_call(book, 1), book.open(facts(2), ACCOUNT)
+    going_on.digits("1")
+    monkeypatch.setattr(Writer, "_apply", slowly)
+    raw: Any = full._writing._connection
+    raw.exec_driver_sql("PRAGMA query_only = 0").close()
+    raw.rollback()
+    eventually(reading.is_set)
+    second = spilled_call(book, 3)
+    going_on.digits("2")
+    eventually(lambda: full.health().waiting == 0)
+    assert full.trouble is not None
+    gate.set()
+    eventually(lambda: not full.behind)
+    assert {state.facts.id for state in book.recent(9)} == {first.id, going_on.id, second.id}
+    assert full.read(lambda c: c.exec_driver_sql("SELECT digits FROM calls WHERE channel = 'channel-2'").scalar()) == "2"
+    going_on.digits("3")
+    going_on.close("served")
+    found = book.get(going_on.id)
+    assert found is not None
+    assert found.digits == "3"
+
+
+def test_a_commit_that_hangs_does_not_keep_calls_from_being_durable(url: str, spill: Path) -> None:
+    store = open_store(url, spill=spill)
+    gate = get_original("threading", "Event")()
+    store.post(lambda connection: gate.wait(WAIT))
+    eventually(lambda: store.trouble)
+    book = book_of(store)
+    call = spilled_call(book, 1)
+    assert store.health().spilled > 0
+    gate.set()
+    eventually(lambda: not store.behind)
+    assert book.get(call.id) == call.state
+    store.close()
 
 
 def test_the_next_start_applies_what_a_dead_process_spilled(url: str, full: Store, spill: Path) -> None:
@@ -352,8 +401,9 @@ def test_a_flipped_bit_costs_its_line_and_no_other(url: str, full: Store, spill:
 @given(data=st.binary(max_size=3000))
 def test_no_bytes_in_a_spill_keep_exoflow_from_starting(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("spill")
+    Spill(folder, folder / "calls.db").close()
+    file_of(folder).write_bytes(data)
     spill = Spill(folder, folder / "calls.db")
-    spill.path.write_bytes(data)
     assert [change for batch in spill.batches() for change in batch] == []
     spill.close()
 
