@@ -32,6 +32,10 @@ class Headers:
         """The value as it came, or None."""
         return _value(self._block, name.encode() + b": ")
 
+    def has(self, line: bytes) -> bool:
+        """Is this one of its lines? As it came, with a newline on either side."""
+        return line in self._block
+
     def get(self, name: str, default: str = "") -> str:
         """The value, decoded once; `default` if it is absent or `_undef_` (FreeSWITCH's word for empty)."""
         value = self.raw(name)
