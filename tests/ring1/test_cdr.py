@@ -150,6 +150,23 @@ def test_who_ended_a_call_on_isdn(last_app: str, cause: str, left: bool) -> None
     assert on_isdn(last_app=last_app, hangup_cause=cause).caller_left is left
 
 
+@pytest.mark.parametrize(
+    ("told", "legs"),
+    [
+        (None, []),
+        ("a-1;Outbound Call;0987", ["a-1"]),
+        ("ARRAY::a-1;Outbound Call;0987|:b-2;;0988|:a-1;;0987", ["a-1", "b-2"]),
+        ("ARRAY::../x;;|:;;|:" + "c;;|:" * 1000, ["c"]),
+    ],
+)
+def test_the_legs_that_were_dialled_for_a_call(told: str | None, legs: list[str]) -> None:
+    assert on_isdn(**({} if told is None else {"originated_legs": told})).originated == legs
+
+
+def test_the_marker_of_what_had_ended_has_several_numbers() -> None:
+    assert on_isdn(exo_done="3.1.0.2.4.0").done == "3.1.0.2.4.0"
+
+
 # --- hostile ones -------------------------------------------------------------------------------
 
 

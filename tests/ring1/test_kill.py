@@ -44,7 +44,6 @@ class World:
             ("127.0.0.1", self.port), speed=20.0, recordings=folder / "recordings", cdr=folder / "cdr", channels=60
         )
         self.switch.start()
-        self.switch.bus.listeners.append(self.hall.tap)  # type: ignore[arg-type]
         trunks = {"PRI1": {"span": "PRI1"}}
         listen = {"listen": f"127.0.0.1:{self.port}"}
         self.hall.write(FLOW, trunks, self.switch.event_socket_address, listen, {})
@@ -102,11 +101,6 @@ class World:
             return connection.execute(query).fetchall()
         finally:
             connection.close()
-
-    @property
-    def accepted(self) -> set[str]:
-        """Channels that an exoflow has taken and marked as its own."""
-        return {uuid for uuid, name, argument in self.hall.tap.executed if name == "set" and argument.startswith("exo_call=")}
 
 
 @pytest.fixture
