@@ -20,6 +20,7 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from exoflow.calls import held, lookup, rows
+from exoflow.calls.left import Left
 from exoflow.calls.model import CallFacts, CallOutcome, CallState, Entry, Leg, Recording, Stage
 from exoflow.calls.payload import delivery_body, delivery_type
 from exoflow.config.model import Account
@@ -63,6 +64,7 @@ class CallBook:
         accounts: Callable[[str], Account | None] = lambda account_id: None,
     ) -> None:
         self.store = store
+        self.left = Left(store)
         self.clock = clock
         self.accounts = accounts
         self.listeners: list[Listener] = []
@@ -82,8 +84,7 @@ class CallBook:
 
     def resume(self, channel: str) -> Call | None:
         """The call of a channel that comes again (its app died, or its socket): None if unknown or already closed."""
-        running = self._by_channel.get(channel)
-        if running is not None and not running.closed:
+        if (running := self._running(channel)) is not None:
             return running
         of_channel = (t.calls.c.channel == channel, t.calls.c.closed_at.is_(None))
 
@@ -91,18 +92,29 @@ class CallBook:
             return rows.load(connection, *of_channel, limit=1, newest_first=True)
 
         try:
-            found = self.store.read_left(look) or self.store.read(look, deadline=RESUME_READ_SECONDS)
+            found = self.store.read_left(look)
+            known, one = (False, None) if found else self.left.of(channel, RESUME_READ_SECONDS)
+            if known:
+                # it may have come twice, or have been closed, while they were read
+                return self.adopt(*one) if one is not None and not self.ours(one[0].facts.id) else self._running(channel)
+            found = found or self.store.read(look, deadline=RESUME_READ_SECONDS)
             return self.adopt(found[0]) if found else None
         except (StoreError, DeadlineExceeded) as error:
             log.error("a call came back on %s and its record cannot be read: it begins anew: %s", channel, error)
             return None
 
-    def adopt(self, state: CallState) -> Call:
-        """Goes on with a call out of the store (of `unfinished()`)."""
+    def _running(self, channel: str) -> Call | None:
+        call = self._by_channel.get(channel)
+        return None if call is None or call.closed else call
+
+    def adopt(self, state: CallState, sent: int | None = None) -> Call:
+        """Goes on with a call out of the store (of `unfinished()`). `sent`: its deliveries there, if that is known."""
         known = self.live.get(state.facts.id)
         if known is not None:
             return known
         account = self.accounts(state.facts.account) if state.facts.account else None
+        if sent is not None:
+            return self._enter(Call(self, state, account, deliveries=sent))
         # a call that is open in the spill was open in the store before
         in_store = not self.store.read_left(lambda c: rows.load(c, t.calls.c.id == state.facts.id))
         sent = self.store.read(lambda c: _deliveries_of(c, state.facts.id), deadline=RESUME_READ_SECONDS) if in_store else 0
