@@ -21,6 +21,7 @@ from exoflow.errors import CdrError
 from exoflow.telephony.causes import MAX_Q850, by_name
 
 SUFFIX = ".cdr.json"
+CONTEXT = "from-pri"  # dialplan/from-pri.xml
 MAX_BYTES = 1 << 20  # real ones have 5 to 20 kB; a caller's SIP headers can make them longer, each 4 kB at most
 MAX_TEXT = 64  # characters of what the exchange sent as a number
 MAX_LEGS = 200  # of one call that are looked at
@@ -80,6 +81,13 @@ class CallEnd:
     variables: dict[str, str] = field(default_factory=dict)
     ring_at: datetime | None = None
     routed_at: datetime | None = None  # when its last way through the dialplan began, e.g. the fallback
+
+    context: str = ""  # of the dialplan, that it arrived in
+
+    @property
+    def ours(self) -> bool:
+        """Did it come through our dialplan? A FreeSWITCH may have other uses."""
+        return self.context == CONTEXT or any(name.startswith("exo_") for name in self.variables)
 
     @property
     def originated(self) -> list[str]:
@@ -169,6 +177,7 @@ def _call(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> C
         call_id=_formed(_CALL, variables.get("exo_call")),
         done=_formed(_DONE, variables.get("exo_done")),
         variables=variables,
+        context=_plain(profile.get("context")),
     )
 
 

@@ -181,8 +181,8 @@ class Net:
             closed = stored.get(end.channel if isinstance(end, CallEnd) else end.caller)
             if closed:
                 done.append(one.uuid)
-            elif isinstance(end, LegEnd):
-                if self._leg_is_nobodys(one, end, known=closed is not None):
+            elif isinstance(end, LegEnd) or (closed is None and not end.ours):
+                if self._is_nobodys(one, end, known=closed is not None):
                     done.append(one.uuid)
             else:
                 self._take_call(one, end, known=closed is not None, taken_ids=stored.keys() & ids)
@@ -205,12 +205,13 @@ class Net:
             )
             self._in_thread(cdrfolder.put_aside, self.folder, [one.uuid for one in strange])
 
-    def _leg_is_nobodys(self, one: Found, end: LegEnd, *, known: bool) -> bool:
-        """An agent's leg goes with its call; that of a call we never had is kept for a day."""
-        if not known and self._book.of_channel(end.caller) is None and one.age > STRANGER_SECONDS:
+    def _is_nobodys(self, one: Found, end: CallEnd | LegEnd, *, known: bool) -> bool:
+        """An agent's leg goes with its call; that of a call we never had is kept for a day, and so is a stranger's call."""
+        caller = end.caller if isinstance(end, LegEnd) else end.channel
+        if not known and self._book.of_channel(caller) is None and one.age > STRANGER_SECONDS:
             return True
         least, most = LOOK_AGAIN_SECONDS
-        soon = known or end.caller in self._listed
+        soon = known or (caller != one.uuid and caller in self._listed)
         self._wait(one.uuid, least if soon else min(max(least, one.age / 4), most))
         return False
 

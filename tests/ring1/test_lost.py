@@ -175,6 +175,11 @@ def test_a_channel_that_has_gone_without_a_cdr(world: World, switch: Switch, mon
     assert str(world.cdr) in call.state.journey[-1].text
 
 
+def test_an_end_comes_within_half_a_minute_of_a_start() -> None:
+    """The promise of docs/design.md: two looks, one of them late, and the patience with FreeSWITCH's disk."""
+    assert lost_module.GONE_SECONDS + 2 * lost_module.LOOK_SECONDS + 5 < 30
+
+
 def test_an_earlier_processs_call_is_found_too(world: World, switch: Switch) -> None:
     world.call(CHANNEL)
     world.restart()

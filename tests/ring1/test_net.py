@@ -494,6 +494,16 @@ def test_a_leg_goes_with_its_call_and_a_strangers_after_a_day(world: World) -> N
     assert world.files == [f"{young}.cdr.json"]
 
 
+def test_a_call_of_another_dialplan_is_nobodys(world: World) -> None:
+    for age in (60, 25 * 3600):
+        cdr = json.loads((RECORDED / "left-before-an-app.cdr.json").read_bytes())
+        cdr["variables"] = {k: v for k, v in cdr["variables"].items() if not k.startswith("exo_")} | {"uuid": f"old-{age}"}
+        cdr["callflow"][-1]["caller_profile"]["context"] = "internal"
+        world.write(f"old-{age}", json.dumps(cdr), age=age)
+    world.look()
+    assert (world.records(), world.files) == ([], ["old-60.cdr.json"])
+
+
 # --- files that are none, and folders that are none -----------------------------------------------
 
 
