@@ -20,6 +20,8 @@ log = logging.getLogger("exoflow.lines")
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)  # a restarting FreeSWITCH listens again after some 4 s
 ASK_SECONDS = 2.0  # for what a call waits for; FreeSWITCH answers within a millisecond
 RELOAD_SECONDS = 10.0  # a configuration of some hundred kB is read within 0.1 s; a busy box needs more
+LIST_AGAIN_SECONDS = 2.0  # the switch's list lags: a channel made right before we connected is not in it (core database)
+RECOUNT_SECONDS = 60.0  # what events told is compared with the list now and then
 LATE_SECONDS = 30.0  # a leg's release may be heard after its call's end; then it is forgotten
 
 
@@ -147,10 +149,13 @@ class Lines:
         self.on_up()
 
     def _count_channels(self, link: SwitchLink) -> None:
-        try:
-            self._occupancy.synchronize(link)
-        except ExoflowError as error:
-            log.warning("channels in use are counted from now on only: %s", error)
+        pause = 0.0
+        while not link.closed.wait(pause):
+            pause = RECOUNT_SECONDS if pause else LIST_AGAIN_SECONDS
+            try:
+                self._occupancy.synchronize(link)
+            except ExoflowError as error:
+                log.warning("channels in use are known from events only: %s", error)
 
     def _reload_if_owed(self) -> None:
         if self._reload_owed:

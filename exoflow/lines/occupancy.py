@@ -40,6 +40,7 @@ class Occupancy:
         self._in_use: Counter[str] = Counter()
         self._full_since: dict[str, float] = {}
         self._full: defaultdict[str, float] = defaultdict(float)
+        self._missing: set[str] = set()  # counted, and not in the last list
         self._heard: set[str] | None = None  # channels that changed while the list was asked for
 
     # --- what is asked --------------------------------------------------------------------------
@@ -65,7 +66,7 @@ class Occupancy:
         if event.name == "CHANNEL_HANGUP_COMPLETE":
             self._note(uuid)
             self._leave(uuid)
-        elif event.name == "CHANNEL_CREATE" or (uuid in self._on and self._on[uuid] is None):
+        elif self._on.get(uuid) is None:
             self._note(uuid)
             self._place(uuid, event.get("Channel-Name"), event.variable)
 
@@ -78,19 +79,23 @@ class Occupancy:
             self._judge(trunk)
 
     def synchronize(self, link: SwitchLink) -> None:
-        """Takes the switch's own list. Events of this connection must come already.
+        """Adds what the switch's own list has and we have not heard of, and drops what two lists did not have: a busy switch
+        delivers events late and in any order. Events of this connection must come already.
 
         Raises CommandRefused, DeadlineExceeded, Disconnected.
         """
-        self.forget()
         self._heard = set()
         try:
             names = _listed(link.api("show channels as json", deadline=LIST_SECONDS))
-            wanted = [uuid for uuid in names if uuid not in self._heard]
+            wanted = [uuid for uuid in names if uuid not in self._heard and self._on.get(uuid) is None]
             told = self._ask(link, wanted)
             for uuid in wanted:
                 if uuid not in self._heard:
                     self._place(uuid, names[uuid], told.get(uuid, {}).get)
+            missing = {uuid for uuid in self._on if uuid not in names and uuid not in self._heard}
+            for uuid in missing & self._missing:
+                self._leave(uuid)
+            self._missing = missing
         finally:
             self._heard = None
 

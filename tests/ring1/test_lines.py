@@ -147,7 +147,6 @@ A, B, C = "aaaaaaaa-1", "bbbbbbbb-2", "cccccccc-3"
 
 
 def test_the_list_at_connection(occupancy: Occupancy, clock: Clock) -> None:
-    occupancy.hear(incoming("from-before", 7))
     text = listed((A, "FreeTDM/3:1/8030"), (B, "FreeTDM/3:31/09876543210"), (C, "sofia/carrier/1"), ("hostile\nuuid", "x"))
     told = {f"{A} freetdm_span_name": "wp1", f"{A} freetdm_span_number": "3"}
     occupancy.synchronize(Link(text, told))  # type: ignore[arg-type]
@@ -170,6 +169,27 @@ def test_what_changes_while_the_list_is_made(occupancy: Occupancy) -> None:
     text = listed((A, "FreeTDM/3:1/8030"), (B, "FreeTDM/3:1/8030"))
     occupancy.synchronize(Link(text, told, meanwhile))  # type: ignore[arg-type]
     assert occupancy.in_use("PRI1") == 1
+
+
+def test_a_channel_that_the_list_does_not_have_yet(occupancy: Occupancy) -> None:
+    """Its CHANNEL_CREATE came before we were there, and the switch's list lags."""
+    occupancy.synchronize(Link(listed(), {}))  # type: ignore[arg-type]
+    occupancy.hear(event("CHANNEL_ANSWER", A, "sofia/carrier/1"))
+    assert occupancy.in_use("SIP") == 1
+    text = listed((A, "sofia/carrier/1"), (B, "FreeTDM/3:1/8030"))
+    for _ in range(2):  # asked again
+        occupancy.synchronize(Link(text, {f"{B} exo_trunk": "wp1"}))  # type: ignore[arg-type]
+        assert [occupancy.in_use(name) for name in TRUNKS] == [1, 1]
+
+
+def test_a_channel_whose_last_event_was_overtaken(occupancy: Occupancy) -> None:
+    """The switch delivers by several threads when it is busy."""
+    occupancy.hear(incoming(A, 1))
+    occupancy.hear(gone(A))
+    occupancy.hear(event("CHANNEL_ANSWER", A, "FreeTDM/3:1/8030", exo_trunk="wp1"))
+    for left in (1, 0):  # two lists, for one that was made right before the channel does not have it either
+        occupancy.synchronize(Link(listed(), {}))  # type: ignore[arg-type]
+        assert occupancy.in_use("PRI1") == left
 
 
 @pytest.mark.parametrize("text", ["", "-USAGE", "[]", '{"row_count":0}', '{"rows":[1,{"uuid":"x"},{"name":"y"}]}'])
