@@ -36,6 +36,7 @@ PULSE_SECONDS = 10.0  # an idle store is written to so often, to know that it ca
 RETRY_SECONDS = 1.0  # between two tries of an ailing store
 REOPEN_SECONDS = 5.0  # between two looks at a file that was refused: each checks all of it
 GIVEN_SECONDS = 30.0  # a closure somebody gave cannot be spilled: after so long behind a lock it fails
+GIVEN_AT_ONCE = 1000  # that fail in one try
 LOOK_SECONDS = 0.25  # how soon a commit that hangs is noticed beyond SPILL_SECONDS, and what waits is spilled meanwhile
 CLOSE_SECONDS = 10.0  # to write what is queued
 
@@ -80,6 +81,7 @@ class Store:
         self._closing = False
         self._trouble = trouble
         self._since = time.monotonic()  # of the trouble
+        self._spill_again_at = 0.0
         self._spill_problem = "the spill could not be opened: see the log" if wants_spill and writer.spill is None else ""
         self._writer = ThreadPool(1)
         self._spilling = ThreadPool(1)
@@ -243,7 +245,7 @@ class Store:
                 self._ails(slow(self.path, SPILL_SECONDS, spilled), SPILL_SECONDS)
             while not _ready(job, LOOK_SECONDS):
                 self._spill()
-                self.on_tick()
+                self._tick()
         whole: Done[list[Done[Any]]] = job.get()
         ends = whole.value if batch and whole.value is not None else [Done(error=whole.error)] * len(batch)
         ailing = trouble(self.path, whole.error)
@@ -301,12 +303,18 @@ class Store:
         assert self._trouble is not None
         pause = REOPEN_SECONDS if self._trouble.kind in REOPENED else RETRY_SECONDS
         until = time.monotonic() + pause
+        self._fail_given()
+        self._tick()
         while (left := until - time.monotonic()) > 0 and not self._closing:
             self._spill()
-            self.on_tick()
-            self._fail_given()
             self._hurried.wait(min(left, RETRY_SECONDS))
             self._hurried.clear()
+
+    def _tick(self) -> None:
+        try:
+            self.on_tick()
+        except Exception:
+            log.exception("what waits could not be bounded")
 
     def _spill_is_due(self) -> bool:
         return self._trouble is not None and time.monotonic() - self._since >= SPILL_SECONDS and self.spills
@@ -315,13 +323,15 @@ class Store:
         """Moves what waits and can be kept as lines into the spill, once the store has been ailing long enough."""
         spill = self._writing.spill
         moved = 0
-        while spill is not None and (now or time.monotonic() - self._since >= SPILL_SECONDS):
+        due = time.monotonic() >= max(self._since + SPILL_SECONDS, self._spill_again_at)
+        while spill is not None and (now or due):
             batch = self._waiting.take(BATCH, lambda waiter: not _is_given(waiter))
             if not batch:
                 break
             changes = [waiter.source.collect_whole() for waiter in batch]
             end: Done[None] = self._spilling.apply(caught, (spill.append, changes))
             if end.error is not None:
+                self._spill_again_at = time.monotonic() + RETRY_SECONDS
                 self._cannot_spill(end.error)
                 self._put_back(batch)
                 break
@@ -340,7 +350,7 @@ class Store:
         """A lock passes, and closures are tried again behind it; but whoever waits for one is not kept for ever."""
         assert self._trouble is not None
         late = time.monotonic() - (0.0 if self._trouble.kind in REOPENED else GIVEN_SECONDS)
-        for waiter in self._waiting.take(BATCH, lambda waiter: _is_given(waiter) and waiter.since <= late):
+        for waiter in self._waiting.take(GIVEN_AT_ONCE, lambda waiter: _is_given(waiter) and waiter.since <= late):
             _tell(waiter, Done(error=self._trouble))
 
     def _give_up(self) -> None:
