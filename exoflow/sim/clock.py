@@ -46,9 +46,9 @@ class Clock:
     on the wall clock, for the app is not faster than it is: `judging` converts such seconds.
     """
 
-    # wall seconds that a key waits in a parked call before it is eaten, where FreeSWITCH has none: people's keys come so much
-    # faster, and the app's next question does not
-    key_grace = 0.02
+    # does a parked call eat a waiting key whenever something short has run, as FreeSWITCH's does? Not when people's keys come
+    # so much faster, and the app's next question does not
+    eats_between = False
 
     def __init__(self, speed: float = 1.0) -> None:
         if speed <= 0:
@@ -122,7 +122,7 @@ class VirtualClock(Clock):
     so whatever waits for a real answer is never overtaken, and what never comes ends by its timeout.
     """
 
-    key_grace = 0.0
+    eats_between = True
 
     def __init__(self) -> None:
         super().__init__(1.0)

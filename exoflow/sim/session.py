@@ -335,7 +335,8 @@ class Session:
             clock.wait(wake, until)
 
     def park(self) -> None:
-        """Runs what the app sends until it lets go. Keys that wait are eaten, one with each frame (switch_ivr.c:1149)."""
+        """Runs what the app sends until it lets go. Keys that wait are eaten: one with each frame of 20 ms, and one behind each
+        time that something of the app has run, be it ever so short (switch_ivr.c:1147-1156)."""
         channel = self.channel
         if self.controlled:
             self.switch.log("Cannot park channels that are under control already.")
@@ -343,15 +344,29 @@ class Session:
         # a listener that ended before this line cleared nothing, and nobody will: that is the dead air of an early close
         self.controlled = True
         self.switch.bus.fire("CHANNEL_PARK", channel)
+        eating = False  # has a key been eaten, and do others wait?
         while self.controlled and self.ready():
-            self.wait(None, lambda: not self.controlled or bool(self.digits))
-            self.wait(self.switch.clock.key_grace, lambda: not self.controlled, judges=True)
-            if self.controlled and self.digits and self.ready():
+            waiting = bool(self.digits)
+            # a key comes anywhere between two frames. Judged: the frames are the line's, the app is not faster than it is
+            frame = FRAME_SECONDS if eating else FRAME_SECONDS / 2
+            ending = self.wait(frame if waiting else None, self._parked_for(waiting), judges=True, inside=False)
+            ran = ending == "came" and self._may_run
+            if ran:
+                self.run_queued()
+            due = ending == "time" or (ran and self.switch.clock.eats_between)
+            eating = due and self.controlled and bool(self.digits) and self.ready()
+            if eating:
                 self.take_key()
-                # judged: an app that sends its next question meanwhile gets the keys that are left
-                self.wait(FRAME_SECONDS, lambda: not self.controlled, judges=True)
         self.controlled = False
         self.switch.bus.fire("CHANNEL_UNPARK", channel)
+
+    def _parked_for(self, waiting: bool) -> Callable[[], bool]:
+        """What a park looks at before its next frame; keys only if none waits already."""
+        return lambda: not self.controlled or self._may_run or (not waiting and bool(self.digits))
+
+    @property
+    def _may_run(self) -> bool:
+        return bool(self.queue) and not self.event_lock
 
 
 def _loops(command: Command) -> int:

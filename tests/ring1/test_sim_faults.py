@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import gevent
@@ -10,6 +12,7 @@ from simclient import WAIT, Wire, codes, event_socket, eventually, running
 
 from exoflow.sim import AgentScript, EmbeddedSwitch
 from exoflow.sim.apps.recording import CUT
+from exoflow.sim.session import FRAME_SECONDS
 
 TO, FROM = "+918030752400", "+919811111111"
 ASK = "1 1 1 1000 none silence_stream://20 silence_stream://50 exo_d [0-9] 1000"
@@ -97,6 +100,46 @@ def test_a_second_key_of_an_answer_is_what_the_next_question_must_not_take() -> 
         assert wire.complete(second).get("variable_exo_d") == "2", "queued behind it, so nothing ate the key"
         wire.run("flush_dtmf")
         assert wire.run("play_and_get_digits", ASK).get("variable_exo_d") == ""
+
+
+# --- a parked call ---
+
+PARKED = json.loads((Path(__file__).parents[1] / "wire" / "recorded" / "idle_park.json").read_text())
+ALL_THERE_ARE = "1 9 1 1000 none silence_stream://20 silence_stream://20 exo_d [0-9]+ 1000"
+
+
+@pytest.mark.parametrize(("ms", "left"), PARKED["idle_ms"].items())
+def test_an_idle_park_eats_a_key_each_frame(ms: str, left: str) -> None:
+    """As many as FreeSWITCH, but one: when in a frame they came is chance. More, if this machine stood still."""
+    with running(speed=None) as (switch, app):
+        phone = switch.call(TO, FROM)
+        wire = app.call()
+        wire.run("answer")
+        began = time.monotonic()
+        phone.press("123456")
+        if int(ms):
+            gevent.sleep(int(ms) / 1000)
+        question = wire.start("play_and_get_digits", ALL_THERE_ARE)
+        frames = (time.monotonic() - began) / FRAME_SECONDS
+        got = wire.complete(question).get("variable_exo_d") or ""
+        assert "123456".endswith(got)
+        eaten, seen = len("123456") - len(got), len("123456") - len(left)
+        assert seen - 1 <= eaten <= max(seen, frames) + 1
+
+
+@pytest.mark.parametrize(("applications", "left"), PARKED["behind_applications"].items())
+def test_a_park_eats_a_key_behind_each_application(applications: str, left: str) -> None:
+    with running(speed=None) as (switch, app):
+        phone = switch.call(TO, FROM)
+        wire = app.call()
+        wire.run("answer")
+        token = wire.start("sleep", "3000")
+        phone.after(0.1, phone.press, "123456")
+        wire.complete(token)
+        for _ in range(int(applications)):
+            wire.run("set", "exo_x=1")
+        got = wire.run("play_and_get_digits", ALL_THERE_ARE).get("variable_exo_d") or ""
+        assert left.endswith(got)  # and one more in each frame that this machine stood still
 
 
 # --- telephones ---

@@ -182,19 +182,19 @@ def test_a_mute_app_loses_the_call_to_the_fallback() -> None:
 
 @pytest.mark.parametrize("greeting", [b"", b"connect\n\n"], ids=["accepted and closed", "connect and closed"])
 def test_an_early_close_leaves_dead_air_until_the_guard(greeting: bytes) -> None:
-    with running(lambda wire: wire.send(greeting) if greeting else None, guard_seconds=30) as (switch, _):
+    with running(lambda wire: wire.send(greeting) if greeting else None, guard_seconds=0.3) as (switch, _):
         phone = switch.call(TO, FROM)
         assert phone.wait(WAIT)
         assert "early_close" in codes(switch)
-        assert phone.heard[0].at - phone.called_at >= 30  # parked: nothing happens
+        assert phone.heard[0].at - phone.called_at >= 0.3  # parked: nothing happens
         assert phone.texts, "the guard brought the fallback"
 
 
 def test_without_guard_an_early_close_would_be_silence_for_ever() -> None:
     with running(lambda wire: None, guard_seconds=3600) as (switch, _):
         phone = switch.call(TO, FROM)
-        assert phone.wait(WAIT)
-        assert phone.heard[0].at - phone.called_at >= 3600
+        assert not phone.wait(0.2)
+        assert phone.heard == []
 
 
 def test_a_refused_connection_waits_for_the_app_and_then_falls_back() -> None:
