@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from gevent.monkey import get_original
@@ -36,7 +37,7 @@ class Spill:
         self.path = folder / f"{store.stem}-{mark}.spill"
         self._fd = -1
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, MODE)
+            self._fd = _opened(self.path)
             self.size = os.fstat(self._fd).st_size
             _sync_folder(folder)
         except OSError as error:
@@ -56,6 +57,7 @@ class Spill:
             if self.size + len(data) > MAX_BYTES:
                 raise StoreError(f"{self.path}: holds {self.size >> 20} MiB, its limit; make the store work again")
             try:
+                self._keep_name()
                 if self.size and os.pread(self._fd, 1, self.size - 1) != b"\n":  # a line cut off by a death
                     data = b"\n" + data
                 _write(self._fd, data)
@@ -83,7 +85,7 @@ class Spill:
         self.unusable += 1
         aside = self.path.with_suffix(".refused")
         log.error("%s: a line is refused (%s) and put into %s", self.path, error, aside)
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, MODE)
+        fd = _opened(aside)
         try:
             _write(fd, line + b"\n")
             os.fsync(fd)
@@ -105,6 +107,21 @@ class Spill:
             os.close(self._fd)
             self._fd = -1
 
+    def _keep_name(self) -> None:
+        """Somebody may have removed the file: what it holds gets its name again, or a death would lose it."""
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self.path), os.fstat(self._fd)):
+                return
+        log.error("%s: was removed or replaced while in use; it is written anew", self.path)
+        made = _opened(self.path.with_suffix(".new"), os.O_TRUNC)
+        for offset in range(0, self.size, READ_BYTES):
+            _write(made, os.pread(self._fd, min(READ_BYTES, self.size - offset), offset))
+        os.fsync(made)
+        os.rename(self.path.with_suffix(".new"), self.path)
+        _sync_folder(self.path.parent)
+        os.dup2(made, self._fd, inheritable=False)
+        os.close(made)
+
     def _read(self, lines: list[bytes]) -> list[tuple[bytes, Change]]:
         found = []
         for line in lines:
@@ -116,6 +133,10 @@ class Spill:
                 self.unusable += 1
                 log.error("%s: a damaged line of %d bytes is passed over: %s", self.path, len(line), error)
         return found
+
+
+def _opened(path: Path, more: int = 0) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | more, MODE)
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -471,6 +471,22 @@ def test_a_spill_whose_disk_is_full_keeps_whole_lines_only(tmp_path: Path) -> No
         spill.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_spill_that_is_removed_while_in_use_gets_its_name_again(url: str, full: Store, spill: Path, replaced: bool) -> None:
+    book = book_of(full)
+    calls = [spilled_call(book, 1)]
+    path = file_of(spill)
+    path.unlink()
+    if replaced:
+        path.write_bytes(b"something else\n")
+    calls.append(spilled_call(book, 2))
+    full.close()
+    again = open_store(url, spill=spill)
+    assert {state.facts.id for state in book_of(again).recent(9)} == {call.id for call in calls}
+    assert [one.name for one in spill.iterdir()] == [path.name]
+    again.close()
+
+
 def test_a_spill_that_cannot_be_opened_does_not_keep_a_sound_store_from_its_calls(url: str, tmp_path: Path) -> None:
     store = open_store(url, spill=tmp_path / "nowhere")
     assert "could not be opened" in store.health().spill
