@@ -83,6 +83,7 @@ class Service:
 
     def start(self) -> None:
         """Accepts calls when it returns. Raises OSError if the address is taken."""
+        self.book.left.read()
         self.sender.start()
         self.lines.start()
         self._publish()

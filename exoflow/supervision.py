@@ -20,6 +20,7 @@ FIRST_FD = 3  # SD_LISTEN_FDS_START
 CALLS = "calls"  # FileDescriptorName in deploy/exoflow.socket
 FEED_SECONDS = 1.0  # at most between two words to the watchdog, whose patience is 5 s
 FEEDS = 4  # words within the watchdog's patience where that is shorter: a late one is no reason to be killed
+READY_TRIES, TRY_SECONDS = 100, 0.05  # without this word systemd would end us after TimeoutStartSec; its queue may be full
 _OURS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -46,7 +47,7 @@ class Supervisor:
 
     def ready(self, status: str) -> None:
         """Calls are accepted, and from here on the watchdog is fed."""
-        self._say(f"READY=1\nSTATUS={_line(status)}")
+        self._say(f"READY=1\nSTATUS={_line(status)}", tries=READY_TRIES)
         if self._patience is not None and self._feeder is None:
             self._feeder = gevent.spawn(self._feed, min(FEED_SECONDS, self._patience / FEEDS))
 
@@ -63,16 +64,24 @@ class Supervisor:
             self._say("WATCHDOG=1")
             gevent.sleep(every)
 
-    def _say(self, message: str) -> None:
+    def _say(self, message: str, tries: int = 1) -> None:
         if not self._notify:
             return
+        for _ in range(tries):
+            if self._said(message):
+                return
+            gevent.sleep(TRY_SECONDS)
+        log.error("the supervisor at %s is not reached: %s is not told", self._notify, message.partition("\n")[0])
+
+    def _said(self, message: str) -> bool:
         address = "\0" + self._notify[1:] if self._notify.startswith("@") else self._notify
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
                 out.setblocking(False)  # a supervisor that does not read must not hold the calls up
                 out.sendto(message.encode(), address)
-        except OSError as error:
-            log.error("the supervisor at %s is not reached: %s", self._notify, error)
+        except OSError:
+            return False
+        return True
 
 
 def _sockets(told: Mapping[str, str]) -> dict[str, Any]:
