@@ -49,9 +49,9 @@ def test_a_call_ends_on_the_configuration_it_began_with(hall: Start) -> None:
     assert before.wait_until(lambda p: p.asked.is_set(), WAIT)
     rewrite(h, "New.")
     assert reload(h)
-    _, after = h.run(keys="1")
     before.press("1")
     ended = h.ended(before)
+    _, after = h.run(keys="1")
     assert [text for text in before.texts if text in ("Old.", "New.")] == ["Old."]
     assert [text for text in h.switch.phones[-1].texts if text in ("Old.", "New.")] == ["New."]
     assert after.config == h.service.config.kept.hash != ended.config
