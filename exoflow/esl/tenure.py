@@ -61,8 +61,8 @@ class Tenure(Wire):
         self._mine = channel.raw(_DESTINATION), channel.raw(_ROUND)
         named = zip((_DESTINATION, _ROUND), self._mine, strict=True)
         self._signs = [b"\n%b: %b\n" % (name.encode(), value) for name, value in named if value is not None]
-        if not (self._mine[0] or b"").startswith(_OURS_NO_MORE):
-            return
+        if self._mine[1] in (None, b"1") and not (self._mine[0] or b"").startswith(_OURS_NO_MORE):
+            return  # it has been nobody's before
         now, round_at = channel.get("Event-Date-Timestamp"), channel.variable("exo_socket_at")
         late = now.isdigit() and round_at.isdigit() and age > (int(now) - int(round_at)) / 1e6 + AGE_MARGIN_SECONDS
         if channel.variable("exo_fallback") or late:

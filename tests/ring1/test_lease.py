@@ -389,18 +389,21 @@ def test_events_of_the_dialplan_before_us_are_no_reason(sequence: str, ceded: bo
     line.peer.close()
 
 
-def arriving(exo_fallback: str, round_age: float) -> bytes:
+def arriving(exo_fallback: str, round_age: float, destination: str = "exoflow_guard") -> bytes:
     now = int(time.time() * 1e6)
     more = (
-        f"Event-Date-Timestamp: {now}\nCaller-Destination-Number: exoflow_guard\nvariable_exo_fallback: {exo_fallback}\n"
-        f"variable_exo_socket_at: {now - int(round_age * 1e6)}\nvariable_uuid"
+        f"Event-Date-Timestamp: {now}\nCaller-Destination-Number: {destination}\nvariable_exo_fallback: {exo_fallback}\n"
+        f"variable_exo_entry: 2\nvariable_exo_socket_at: {now - int(round_age * 1e6)}\nvariable_uuid"
     )
     return channel_data().replace(b"variable_uuid", more.encode())
 
 
-@pytest.mark.parametrize(("fallback", "round_age", "margin"), [("guard", 60, 2.0), ("_undef_", 0.0, 0.05)])
+@pytest.mark.parametrize(
+    ("fallback", "round_age", "destination", "margin"),
+    [("guard", 60, "exoflow_fallback", 2.0), ("_undef_", 0.0, "exoflow_guard", 0.05), ("_undef_", 0.0, "8030752400", 0.05)],
+)
 def test_a_connection_that_waited_too_long_to_be_taken(
-    fallback: str, round_age: float, margin: float, monkeypatch: pytest.MonkeyPatch
+    fallback: str, round_age: float, destination: str, margin: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fallback has the call, or a later round of the dialplan gave it to another host."""
     monkeypatch.setattr(tenure_module, "AGE_MARGIN_SECONDS", margin)
@@ -408,7 +411,7 @@ def test_a_connection_that_waited_too_long_to_be_taken(
     gevent.sleep(2 * 0.05)
     beginning = gevent.spawn(line.session.begin)
     line.peer.command()
-    line.peer.send(arriving(fallback, round_age))
+    line.peer.send(arriving(fallback, round_age, destination))
     with pytest.raises(Disconnected, match="waited to be taken"):
         beginning.get(timeout=WAIT)
     line.session.stop()
