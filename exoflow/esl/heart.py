@@ -18,7 +18,7 @@ from exoflow.esl.lease import Leases
 
 log = logging.getLogger("exoflow.esl")
 
-BEAT_SECONDS = 0.5
+BEAT_SECONDS = 0.5  # how finely a stop is seen, and leases are looked at; two wakings a second cost nothing
 STILL_SECONDS = 4.0  # below the guard's 5 s, which FreeSWITCH's scheduler makes 4 to 5: no earlier is a call another's
 
 
