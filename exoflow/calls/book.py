@@ -6,11 +6,9 @@ Memory decides and the store follows: nothing here holds a call up but `add_leg`
 from __future__ import annotations
 
 import logging
-import math
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -23,6 +21,7 @@ from exoflow.calls import held, lookup, rows
 from exoflow.calls.left import Left
 from exoflow.calls.model import CallFacts, CallOutcome, CallState, Entry, Leg, Recording, Stage
 from exoflow.calls.payload import delivery_body, delivery_type
+from exoflow.calls.pending import MAX_TEXT, Pending, plain
 from exoflow.config.model import Account
 from exoflow.errors import DeadlineExceeded, StoreError
 from exoflow.store import tables as t
@@ -39,7 +38,6 @@ RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # a record that the tables refuse; 
 BARE_AFTER = 3  # refusals after which the record is tried without its journey
 GIVEN_UP_AFTER = 10  # refusals, some three minutes
 MAX_ENTRIES = 1000  # a caller who presses keys for an hour must not fill memory and disk
-MAX_TEXT = 500  # characters of one text or evidence value
 CLOSED_LATELY = 10_000  # calls; at 20 a second some 8 minutes, and a look into the store takes seconds at the worst
 
 Listener = Callable[[CallState, Entry], None]
@@ -185,28 +183,6 @@ class CallBook:
         return call
 
 
-@dataclass(slots=True)
-class _Pending:
-    """What has changed in memory and is not yet in the store."""
-
-    call: bool = False
-    entries: dict[int, Entry] = field(default_factory=dict)
-    legs: dict[str, Leg] = field(default_factory=dict)
-    recordings: dict[int, Recording] = field(default_factory=dict)
-    delivery: dict[str, Any] | None = None
-    closing: bool = False  # does what is being written close the call?
-
-    def __bool__(self) -> bool:
-        return bool(self.call or self.entries or self.legs or self.recordings or self.delivery)
-
-    def take_back(self, older: _Pending) -> None:
-        self.call = self.call or older.call
-        self.entries = {**older.entries, **self.entries}
-        self.legs = {**older.legs, **self.legs}
-        self.recordings = {**older.recordings, **self.recordings}
-        self.delivery = self.delivery or older.delivery
-
-
 class Call(Mirror):
     """One call's record. Only the greenlets of the call itself change it."""
 
@@ -219,8 +195,8 @@ class Call(Mirror):
         self._next_entry = max((entry.seq for entry in state.journey), default=0) + 1
         if state.journey and book.store.behind:  # an earlier process's lines may wait in the spill
             self._next_entry += MAX_ENTRIES
-        self._pending = _Pending()
-        self._writing = _Pending()
+        self._pending = Pending()
+        self._writing = Pending()
         self._failures = 0
 
     @property
@@ -237,8 +213,8 @@ class Call(Mirror):
         self, stage: Stage, code: str, text: str, *, step: str | None = None, at: datetime | None = None, **evidence: Any
     ) -> Entry:
         """A line of the journey: in memory and with the listeners at once, in the store soon. Never waits."""
-        plain = {key: _plain(value) for key, value in evidence.items()}
-        entry = Entry(self._next_entry, at or self.book.clock(), stage, code, text[:MAX_TEXT], step, plain)
+        shown = {key: plain(value) for key, value in evidence.items()}
+        entry = Entry(self._next_entry, at or self.book.clock(), stage, code, text[:MAX_TEXT], step, shown)
         if len(self.state.journey) < MAX_ENTRIES or self.state.ended_at is not None:
             self._keep(entry)
         elif self.state.journey[-1].code != "journey.full":
@@ -351,7 +327,7 @@ class Call(Mirror):
         self.changed(whole=True)
 
     def collect(self) -> Change:
-        taken, self._pending = self._pending, _Pending()
+        taken, self._pending = self._pending, Pending()
         taken.closing = taken.call and self.closed
         self._writing = taken
         changes = [
@@ -369,7 +345,7 @@ class Call(Mirror):
         return self.collect()
 
     def committed(self) -> None:
-        written, self._writing = self._writing, _Pending()
+        written, self._writing = self._writing, Pending()
         self._failures = 0
         # a row that was on its way to the disk when the call ended does not close it
         if written.closing:
@@ -379,7 +355,7 @@ class Call(Mirror):
 
     def put_back(self) -> None:
         self._pending.take_back(self._writing)
-        self._writing = _Pending()
+        self._writing = Pending()
 
     def failed(self, error: Exception) -> None:
         """The tables refuse this record: it is tried again, then without its journey, and in the end given up."""
@@ -418,7 +394,7 @@ class Call(Mirror):
         if self._pending.delivery is not None:
             self.book.store.drop("deliveries")
         self.drop_lines()
-        self._pending = _Pending()
+        self._pending = Pending()
         self.book.store.forget(self, StoreError(f"call {self.id}: its record was given up"))
         if self.closed:
             self.book.forget(self)
@@ -465,14 +441,3 @@ class Call(Mirror):
 def _deliveries_of(connection: Connection, call_id: str) -> int:
     highest = connection.execute(select(func.max(t.deliveries.c.seq)).where(t.deliveries.c.call_id == call_id)).scalar()
     return int(highest or 0)
-
-
-def _plain(value: Any) -> Any:
-    """Evidence as JSON takes it, and of bounded length."""
-    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in list(value.items())[:50]}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value[:50]]
-    return str(value)[:MAX_TEXT]
