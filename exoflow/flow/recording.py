@@ -63,7 +63,9 @@ def check(here: Here, step: str, recording: Recording, events: RecordingEvents |
     if events is not None:
         # nothing comes from an event socket that is not there: a talk is then never known to be whole, a message is by its file
         watched = here.parts.lines.up or events.started.is_set()
-        if not events.started.wait(START_SECONDS if watched else 0) and (watched or recording.kind == "talk"):
+        begun = events.started.wait(START_SECONDS if watched else 0)
+        # the switch tells nobody a second time of a recording that a process before us began: then there is its file
+        if not begun and (length(recording) is None if watched else recording.kind == "talk"):
             fail(here, step, recording, "not_started", _why_not_started(here))
             return
         recording.started_at = events.started_at or recording.started_at

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from exoflow.agents.groups import Candidate, of_numbers, of_target
-from exoflow.calls.model import Recording
+from exoflow.calls.model import Leg, Recording
 from exoflow.config.steps import Connect as ConnectSettings
 from exoflow.config.steps import ConnectStep
 from exoflow.crm.answers import BadAnswer, parse_agents
@@ -203,13 +203,16 @@ def _talk_recorded(
         return
     if recording not in here.call.state.recordings:
         here.call.add_recording(recording)
-    here.afterwards(_check, here, here.step, recording, events, watch or ExitStack())
+    # not the call's last talk: behind ours the dialplan's fallback may have rung somebody
+    here.afterwards(_check, here, here.step, recording, under_way(here), events, watch or ExitStack())
 
 
-def _check(here: Here, step: str, recording: Recording, events: RecordingEvents | None, watch: ExitStack) -> None:
+def _check(
+    here: Here, step: str, recording: Recording, talk: Leg | None, events: RecordingEvents | None, watch: ExitStack
+) -> None:
     """Beside the call: who waits for the end of a file has nothing to do with who waits for the next step."""
     with watch:
-        recordings.check(here, step, recording, events, here.call.state.talk_leg)
+        recordings.check(here, step, recording, events, talk)
 
 
 def _ring_all(here: Here, plan: Plan) -> None:
@@ -221,7 +224,8 @@ def _ring_all(here: Here, plan: Plan) -> None:
         try:
             leg = attempt(here, plan.candidates[at], name, here.parts.config.trunks[name], plan.limits)
         except CallEnded:
-            here.at.talked = here.call.state.legs[-1].outcome == "answered"
+            tried = under_way(here)
+            here.at.talked = tried is not None and tried.outcome == "answered"
             raise
         if leg.outcome == "answered":
             here.at.talked = True

@@ -60,6 +60,9 @@ def _write_wav(path: Path, channels: int, seconds: float, *, cut: bool = False) 
 def record_session(session: Session, argument: str) -> None:
     """Starts to record into a file; the folder is made. If that fails FreeSWITCH says nothing, and neither does this."""
     path = Path(separate(argument)[0] if argument else "")
+    if str(path) in session.recordings:
+        session.switch.log(f"Already recording [{path}]")  # and tells nobody (switch_ivr_async.c:2966)
+        return
     variables = session.channel.variables
     channels = 2 if is_true(variables.get("RECORD_STEREO")) else 1
     try:
