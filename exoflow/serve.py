@@ -122,6 +122,7 @@ class Service:
             store=self.store.health,
             event_socket=lambda: self.lines.problem,
             calls=lambda: (self.server.active, self.server.max_calls),
+            no_descriptor=lambda: self.server.counters["emfile"],
             reload_refused=lambda: self.reload_problem,
             folders=lambda: Folders(self.store.path, config.switch.recordings, config.switch.cdr, config.spill),
         )

@@ -21,6 +21,7 @@ from exoflow.store.sqlite import Health as StoreHealth
 
 DISK_SECONDS = 2.0  # a file system that does not answer within it is a reason itself
 KEPT_SECONDS = 5.0  # whoever asks more often gets the last round's findings: asking costs no disk
+LATELY_SECONDS = 60.0  # what has happened since is still worth a look
 LAG_SECONDS = 10.0  # changes that wait longer than a slow commit and a spill take
 FREE_BYTES = 512 * 1024 * 1024  # some nine hours of talk recorded in mono
 FREE_SHARE = 0.05  # of a disk so small that it never has as much
@@ -51,7 +52,7 @@ class Sources:
     store: Callable[[], StoreHealth]
     event_socket: Callable[[], str]  # why it is down; empty if it is up
     calls: Callable[[], tuple[int, int]]  # active, and the most there may be
-    accepting: Callable[[], str] = lambda: ""  # why no calls are accepted at all
+    no_descriptor: Callable[[], int] = lambda: 0  # times since the start that a call could not be accepted for want of one
     reload_refused: Callable[[], str] = lambda: ""
     folders: Callable[[], Folders | None] = lambda: None
 
@@ -95,6 +96,7 @@ class Readiness:
         self._round: AsyncResult | None = None
         self._found: list[Reason] = []
         self._looked_at = 0.0
+        self._times, self._lacked_at = 0, 0.0
 
     def state(self) -> State:
         """As it is now. Waits for disks, DISK_SECONDS at most."""
@@ -108,10 +110,9 @@ class Readiness:
         self._thread.kill()
 
     def _of_calls(self, active: int, most: int) -> Iterable[Reason]:
-        accepting, event_socket = self._sources.accepting(), self._sources.event_socket()
-        refused = self._sources.reload_refused()
-        if accepting:
-            yield Reason("calls", accepting)
+        event_socket, refused = self._sources.event_socket(), self._sources.reload_refused()
+        if self._lacked_descriptors():
+            yield Reason("calls", "some could not be accepted lately for want of descriptors; raise LimitNOFILE of the service")
         if active >= most:
             yield Reason(
                 "calls", f"{active} calls are the limit, more are refused; raise switch.max_calls if the machine bears it"
@@ -122,6 +123,12 @@ class Readiness:
         if refused:
             cure = "`exoflow check` shows the findings; the configuration from before stays"
             yield Reason("configuration", f"the last reload was refused: {refused}; {cure}")
+
+    def _lacked_descriptors(self) -> bool:
+        times, now = self._sources.no_descriptor(), gevent.get_hub().loop.now()
+        if times > self._times:
+            self._times, self._lacked_at = times, now
+        return self._times > 0 and now - self._lacked_at < LATELY_SECONDS
 
     def _disks(self) -> list[Reason]:
         """One round at a time; who comes meanwhile waits for the same one."""

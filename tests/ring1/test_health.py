@@ -37,7 +37,7 @@ class Site:
         self.store = Health()
         self.event_socket = ""
         self.calls = (3, 1000)
-        self.accepting = ""
+        self.no_descriptor = 0
         self.refused = ""
         self.folders = Folders(folder / "exoflow.db", folder / "recordings")
         (folder / "recordings").mkdir()
@@ -45,7 +45,7 @@ class Site:
             store=lambda: self.store,
             event_socket=lambda: self.event_socket,
             calls=lambda: self.calls,
-            accepting=lambda: self.accepting,
+            no_descriptor=lambda: self.no_descriptor,
             reload_refused=lambda: self.refused,
             folders=lambda: self.folders,
         )
@@ -127,8 +127,8 @@ def full_of_calls(site: Site) -> None:
     site.calls = (1000, 1000)
 
 
-def stopping(site: Site) -> None:
-    site.accepting = "exoflow is stopping"
+def no_descriptors(site: Site) -> None:
+    site.no_descriptor = 3
 
 
 def refused_reload(site: Site) -> None:
@@ -153,7 +153,7 @@ def no_recordings(site: Site) -> None:
         (lost, "store", "2 calls, 1 deliveries"),
         (no_event_socket, "event_socket", "is FreeSWITCH running"),
         (full_of_calls, "calls", "raise switch.max_calls"),
-        (stopping, "calls", "stopping"),
+        (no_descriptors, "calls", "LimitNOFILE"),
         (refused_reload, "configuration", "`exoflow check`"),
         (no_cdr, "cdr", "switch.cdr"),
         (no_recordings, "recordings", "switch.recordings"),
@@ -171,6 +171,13 @@ def test_each_reason_is_told_with_its_cure(site: Site, turn: Callable[[Site], No
     assert reason["part"] == part
     assert says in reason["text"]
     assert asked(site.address, "/livez")[0] == 200
+
+
+def test_a_want_of_descriptors_is_told_for_a_while(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.no_descriptor = 3
+    assert asked(site.address)[0] == 503
+    monkeypatch.setattr(health_module, "LATELY_SECONDS", 0.0)
+    assert asked(site.address)[0] == 200
 
 
 def test_a_full_disk_is_a_reason(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
