@@ -18,12 +18,21 @@ log = logging.getLogger("exoflow.esl")
 
 LEASE_SECONDS = 20  # what a caller is left in at most; FreeSWITCH's scheduler counts whole seconds, so up to one less
 RENEW_SECONDS = 7.0  # two renewals may come to nothing before the call is lost
+# a socket that closes between `connect` and the end of our first application leaves its caller parked in silence until the lease
+# runs out: the first one is short. A switch and a process that are busy need less for the renewal, or they lose the call anyway
+FIRST_SECONDS = 8
+FIRST_RENEW_SECONDS = 2.0
 TARGET = "exoflow_lease XML from-pri"  # dialplan/from-pri: counts as a death, and gives the call to a living app
 
 
 def argument() -> str:
     """Of the application `sched_transfer`."""
     return f"+{LEASE_SECONDS:g} {TARGET}"
+
+
+def first_argument() -> str:
+    """The same at a call's beginning."""
+    return f"+{min(FIRST_SECONDS, LEASE_SECONDS):g} {TARGET}"
 
 
 def renewal(uuid: str) -> bytes:
@@ -45,33 +54,37 @@ class Leases:
     """All calls whose lease is kept. `renew_due` is to be called often, from one greenlet; it never waits."""
 
     def __init__(self) -> None:
-        self._due: OrderedDict[Leased, float] = OrderedDict()  # the next one first: all have the same time to go
+        self._new: OrderedDict[Leased, float] = OrderedDict()  # the next one first: all have the same time to go
+        self._due: OrderedDict[Leased, float] = OrderedDict()  # the same of those that have been renewed
         self._again: set[Leased] = set()  # due, and their sockets took nothing
         self.renewed = 0
         self.refused = 0
 
     def __len__(self) -> int:
-        return len(self._due) + len(self._again)
+        return len(self._new) + len(self._due) + len(self._again)
+
+    def begin(self, call: Leased) -> None:
+        """Its first lease has just been armed (`first_argument`)."""
+        self._new[call] = time.monotonic() + min(FIRST_RENEW_SECONDS, RENEW_SECONDS)
 
     def keep(self, call: Leased) -> None:
         """Its lease has just been armed, and is renewed from now on."""
+        self._new.pop(call, None)
         self._due[call] = time.monotonic() + RENEW_SECONDS
         self._due.move_to_end(call)
 
     def drop(self, call: Leased) -> None:
         """It has none any more, or has ended."""
+        self._new.pop(call, None)
         self._due.pop(call, None)
         self._again.discard(call)
 
     def renew_due(self) -> None:
         now = time.monotonic()
         due, self._again = list(self._again), set()
-        while self._due:
-            call = next(iter(self._due))
-            if self._due[call] > now:
-                break
-            del self._due[call]
-            due.append(call)
+        for calls in (self._new, self._due):
+            while calls and next(iter(calls.values())) <= now:
+                due.append(calls.popitem(last=False)[0])
         for call in due:
             if call.renew_lease(self._answered):
                 self.renewed += 1

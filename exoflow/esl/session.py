@@ -95,12 +95,12 @@ class CallSession(Tenure, OutboundSession):
         done = self._executes[token] = AsyncResult()
         commands = (f"linger {LINGER_SECONDS}", f"filter Unique-ID {self._uuid}", f"event plain {' '.join(EVENTS)}")
         packet = "".join(command + "\n\n" for command in commands).encode() + encode_execute("sched_cancel", "", token)
-        packet += encode_execute("sched_transfer", lease.argument(), new_token())
+        packet += encode_execute("sched_transfer", lease.first_argument(), new_token())
         # a refused subscription shows as sched_cancel's deadline at the latest; the reply tells it at once
         fails = [self._fails_if_refused(done, command) for command in (*commands, "sched_cancel")]
         try:
             self.write(packet, *fails, unheard)
-            self.lease_on()
+            self.lease_begins()
             self._wait(done, "end of sched_cancel", CONNECT_SECONDS)
         except CallEnded:
             return self.channel

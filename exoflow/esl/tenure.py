@@ -79,6 +79,11 @@ class Tenure(Wire):
         """
         self._leased = False
 
+    def lease_begins(self) -> None:
+        """The first one has been armed."""
+        if self._heart is not None and not self.ended.is_set():
+            self._heart.leases.begin(self)
+
     def lease_on(self) -> None:
         """The lease is kept from now on. To be called behind what `lease_off` was called for, however that ended."""
         self._leased = True

@@ -349,7 +349,7 @@ def test_begin_takes_the_call_over() -> None:
         "sendmsg",
     ]
     applications = [(command.application, command.argument, command.headers["event-lock"]) for command in commands[3:]]
-    assert applications == [("sched_cancel", "", "true"), ("sched_transfer", "+20 exoflow_lease XML from-pri", "true")]
+    assert applications == [("sched_cancel", "", "true"), ("sched_transfer", "+8 exoflow_lease XML from-pri", "true")]
     for _ in commands:
         line.peer.reply()
     line.synchronize()

@@ -103,6 +103,26 @@ def test_a_frozen_app_loses_a_call_in_endless_audio_to_a_living_one() -> None:
         assert w.complaints == []
 
 
+@pytest.mark.parametrize("lives", [False, True])
+def test_the_first_lease_is_short_until_its_app_has_shown_that_it_lives(monkeypatch: pytest.MonkeyPatch, lives: bool) -> None:
+    """A socket that closes in its first 50 ms parks the caller until a lease takes him away: not for 20 s."""
+    monkeypatch.setattr(lease_module, "LEASE_SECONDS", 10 * WAIT)
+    monkeypatch.setattr(lease_module, "FIRST_SECONDS", LEASE)
+    monkeypatch.setattr(lease_module, "FIRST_RENEW_SECONDS", RENEW)
+
+    def answer(session: CallSession) -> None:
+        if len(w.sessions) == 1:
+            if not lives:
+                w.server.heart.stop()
+            session.ended.wait(WAIT / 2)
+        if not session.closed.is_set():
+            session.hang_up("NORMAL_CLEARING")
+
+    with world(answer) as w:
+        assert w.switch.call(OURS, CALLER).wait(WAIT)
+        assert len(w.sessions) == (1 if lives else 2)
+
+
 def test_a_living_apps_call_of_three_minutes_in_a_prompt_is_its_own() -> None:
     def answer(session: CallSession) -> None:
         session.execute("playback", "tone_stream://%(180000,0,425)", deadline=60)

@@ -16,6 +16,7 @@ import pytest
 from gevent import socket
 from support.esl import AppCall, AppServer, Gone, HungUp
 
+from exoflow.esl.lease import FIRST_SECONDS
 from ring2.box import Box
 from ring2.network import Exchange, ExchangeCall
 from ring2.test_dialplan import DID, app, assert_fallback, nth_call, talk
@@ -309,7 +310,7 @@ class Race:
             call.command("myevents")
         if name.startswith("sched_cancel"):
             call.start("sched_cancel")
-            armed = call.start("sched_transfer", "+20 exoflow_lease XML from-pri")
+            armed = call.start("sched_transfer", f"+{FIRST_SECONDS} exoflow_lease XML from-pri")
             if name == "sched_cancel done":
                 armed.get(timeout=5)
         self.closed[call.uuid] = Fate(name, time.time())
@@ -365,7 +366,7 @@ def test_200_sockets_closed_early_leave_nobody_in_dead_air(
         print(f"\n{_table(race)}")
     assert len(race.closed) == CALLS
     for fate in race.closed.values():
-        bound = {"sched_cancel sent": lease_bounds(20)[1], "sched_cancel done": NOT_THERE}.get(fate.kind, GUARD[1])
+        bound = {"sched_cancel sent": lease_bounds(FIRST_SECONDS)[1], "sched_cancel done": NOT_THERE}.get(fate.kind, GUARD[1])
         assert fate.next_at - fate.closed_at < bound, fate
 
 
