@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _Lock = get_original("threading", "Lock")  # between threads, not greenlets: one appends while another applies
 
-MAX_BYTES = 256 * 1024 * 1024  # some 50,000 calls with their journeys and deliveries; applied within a minute
+MAX_BYTES = 256 * 1024 * 1024  # some 25,000 calls with their journeys and deliveries; applied within a minute
 MODE = 0o600  # callers' numbers are in it, as in the store
 READ_BYTES = 1024 * 1024  # at once, when it is applied: one transaction
 

@@ -36,6 +36,7 @@ PULSE_SECONDS = 10.0  # an idle store is written to so often, to know that it ca
 RETRY_SECONDS = 1.0  # between two tries of an ailing store
 REOPEN_SECONDS = 5.0  # between two looks at a file that was refused: each checks all of it
 GIVEN_SECONDS = 30.0  # a closure somebody gave cannot be spilled: after so long behind a lock it fails
+WRITE_SECONDS = 60.0  # for who names no time: longer than GIVEN_SECONDS, so that only a commit that hangs is given up
 GIVEN_AT_ONCE = 1000  # that fail in one try
 LOOK_SECONDS = 0.25  # how soon a commit that hangs is noticed beyond SPILL_SECONDS, and what waits is spilled meanwhile
 CLOSE_SECONDS = 10.0  # to write what is queued
@@ -118,7 +119,7 @@ class Store:
         """Somebody waits for what is queued."""
         self._hurried.set()
 
-    def write(self, fn: Callable[[Connection], T], *, deadline: float | None = None) -> T:
+    def write(self, fn: Callable[[Connection], T], *, deadline: float = WRITE_SECONDS) -> T:
         """Runs `fn` in the next transaction and waits for its commit, `deadline` seconds at most.
 
         Raises DeadlineExceeded (the write still happens), what `fn` raised, or StoreError if it could not be committed.
@@ -126,7 +127,7 @@ class Store:
         result = self.post(fn)
         result.wait(deadline)
         if not result.ready():
-            raise DeadlineExceeded(f"commit to {self.path.name}", deadline or 0)
+            raise DeadlineExceeded(f"commit to {self.path.name}", deadline)
         value: T = result.get()
         return value
 
@@ -245,6 +246,7 @@ class Store:
                 self._ails(slow(self.path, SPILL_SECONDS, spilled), SPILL_SECONDS)
             while not _ready(job, LOOK_SECONDS):
                 self._spill()
+                self._fail_given()
                 self._tick()
         whole: Done[list[Done[Any]]] = job.get()
         ends = whole.value if batch and whole.value is not None else [Done(error=whole.error)] * len(batch)

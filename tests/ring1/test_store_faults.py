@@ -19,6 +19,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.monkey import get_original
 from hall import BYE, WAIT, Hall, codes, entry, eventually, menu, new_store, say
 from sqlalchemy import select
 from support.disks import small_disk
@@ -427,7 +428,6 @@ def test_a_start_on_a_read_only_disk_is_refused_with_the_cure(tmp_path: Path) ->
 
 
 def test_a_commit_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
-    from gevent.monkey import get_original
 
     store = open_store(f"sqlite:///{tmp_path}/calls.db")
     book = CallBook(store, accounts={"acme": ACCOUNT}.get)
@@ -518,3 +518,18 @@ def test_the_callers_hear_the_same_with_and_without_a_store(hall: Start) -> None
     assert "call.arrived" in codes(h.states[bad.uuid])
     limited(h.service.store, 1_000_000)
     eventually(lambda: not h.service.book.live)
+
+
+def test_who_waits_for_a_write_behind_one_that_hangs_is_told_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "GIVEN_SECONDS", 0.3)
+    monkeypatch.setattr(store_module, "LOOK_SECONDS", 0.05)
+    store = open_store(f"sqlite:///{tmp_path}/calls.db")
+    gate = get_original("threading", "Event")()
+    store.post(lambda connection: gate.wait(WAIT))
+    eventually(lambda: store.trouble)
+    began = time.monotonic()
+    with pytest.raises(StoreError, match="look at it"):
+        store.write(lambda connection: None)
+    assert time.monotonic() - began < 3
+    gate.set()
+    store.close()
