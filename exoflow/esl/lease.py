@@ -18,10 +18,10 @@ log = logging.getLogger("exoflow.esl")
 
 LEASE_SECONDS = 20  # what a caller is left in at most; FreeSWITCH's scheduler counts whole seconds, so up to one less
 RENEW_SECONDS = 7.0  # two renewals may come to nothing before the call is lost
-# a socket that closes between `connect` and the end of our first application leaves its caller parked in silence until the lease
-# runs out: the first one is short. A switch and a process that are busy need less for the renewal, or they lose the call anyway
+# a socket that closes between `connect` and our first application's end leaves its caller in silence until the lease runs out:
+# the first one is short
 FIRST_SECONDS = 8
-FIRST_RENEW_SECONDS = 2.0
+FIRST_RENEW_SECONDS = 2.0  # for it; a process that stands still for the 6 s between them loses its calls anyway
 TARGET = "exoflow_lease XML from-pri"  # dialplan/from-pri: counts as a death, and gives the call to a living app
 
 
