@@ -23,7 +23,7 @@ EXAMPLES = Path(exoflow.__file__).parents[1] / "examples" / "applets"
 # what an applet's docstring says, line by line, after the description
 SAID = ("Branches", "Caller gone", "Store gone", "CRM gone", "Journey")
 
-_LIMITED = ("config", "prompts", "flow", "crm", "calls", "esl", "lines", "store", "telephony", "serve")
+_LIMITED = ("config", "prompts", "flow", "crm", "calls", "esl", "lines", "store", "telephony", "reload", "serve", "supervision")
 _LIMIT = re.compile(
     r"(?:MAX|MIN)_[A-Z_0-9]+|[A-Z][A-Z_0-9]*_(?:SECONDS|BYTES|CHARS|AFTER|EVERY|MARGIN|ATTEMPTS)|LINGER\w*|SCHEDULE"
 )

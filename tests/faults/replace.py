@@ -32,6 +32,7 @@ from faults.cases import Case, Telephone, cases, differences, fates, rows, steps
 
 SEED = 1
 CALLS, A_SECOND, RESTART_EVERY = 2400, 20.0, 10.0  # the promise: 20 calls/s, a restart every 10 s
+GUARD_SECONDS = 4.0  # at least, of the dialplan's guard: who is not served by then is in the fallback
 DRAIN_SECONDS = 90.0  # the longest call takes some 40 s
 OURS = "+918030752400"
 NAME = "a new process every {0:g} s under {1:g} calls/s"
@@ -174,8 +175,8 @@ def _replace(supervisor: Supervisor, every: float, report: Report) -> None:
         report.gaps.append(new.ready_at - told)
 
 
-def compare(count: int, a_second: float, every: float, seed: int = SEED) -> tuple[list[str], str]:
-    """The calls whose fate differs, and the counts in words."""
+def compare(count: int, a_second: float, every: float, seed: int = SEED) -> tuple[list[str], str, bool]:
+    """The calls whose fate differs, the counts in words, and whether the machine was quick enough to show anything."""
     people = cases(seed, count)
     folder = Path(tempfile.mkdtemp(prefix="replace-"))
     (folder / "plain").mkdir()
@@ -194,18 +195,22 @@ def compare(count: int, a_second: float, every: float, seed: int = SEED) -> tupl
         shutil.rmtree(folder)
     else:
         print(f"    kept: {folder}; callers heard {dict(plain.causes)} without, {dict(replaced.causes)} with")
-    return different, told
+    return different, told, max(replaced.gaps) < GUARD_SECONDS
 
 
 def run() -> Iterator[Row]:
-    different, told = compare(CALLS, A_SECOND, RESTART_EVERY)
+    different, told, shown = compare(CALLS, A_SECOND, RESTART_EVERY)
     for line in different[:20]:
         print("   ", line)
-    yield Row.judged(NAME.format(RESTART_EVERY, A_SECOND), EMBEDDED, len(different), told)
+    name = NAME.format(RESTART_EVERY, A_SECOND)
+    if different and not shown:
+        yield Row(name, EMBEDDED, "NOT SHOWN", f"the machine was too busy for a start within the guard's time: {told}")
+    else:
+        yield Row.judged(name, EMBEDDED, len(different), told)
 
 
 if __name__ == "__main__":
     figures = [float(word) for word in sys.argv[1:]]
-    lines, counts = compare(int(figures[0]), figures[1], figures[2], int(figures[3]) if figures[3:] else SEED)
+    lines, counts, _ = compare(int(figures[0]), figures[1], figures[2], int(figures[3]) if figures[3:] else SEED)
     print("\n".join(lines[:40]))
     print(counts)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import pytest
 from faults.cases import Case, Telephone, cases, differences, fates, rows, steps
 from support.supervisor import Supervisor
 
@@ -19,8 +20,11 @@ from ring2.network import Exchange, ExchangeCall
 
 LONG = os.environ.get("EXOFLOW_LONG") == "1"
 SEED = 7
-CALLS, A_SECOND, RESTART_EVERY = (600, 5.0, 10.0) if LONG else (60, 4.0, 5.0)
+CALLS, A_SECOND, RESTART_EVERY = (600, 5.0, 10.0) if LONG else (60, 4.0, 4.0)
 DRAIN_SECONDS = 90.0
+GUARD_SECONDS = (
+    4.0  # at least, of the dialplan's guard: a machine that needs longer for a start has its callers in the fallback
+)
 DID = "8030752400"
 FIRST_KEY_SECONDS = 2.5  # after the answer: within the prompt or after it, both count
 
@@ -117,7 +121,8 @@ def _types(call: ExchangeCall, keys: tuple[str, ...]) -> None:
         call.press(keys[0])
 
 
-def told(box: Box, exchange: Exchange, folder: Path, people: list[Case], every: float | None) -> dict[str, Any]:
+def told(box: Box, exchange: Exchange, folder: Path, people: list[Case], every: float | None) -> tuple[dict[str, Any], float]:
+    """What became of the calls, and the longest time from SIGTERM to the next process's readiness."""
     place = Place(box, exchange, folder, people)
     restarts: list[tuple[float, float]] = []  # seconds from SIGTERM to the end, and to the next one's readiness
     replacing = gevent.spawn(_replace, place.supervisor, every, restarts) if every else None
@@ -136,7 +141,7 @@ def told(box: Box, exchange: Exchange, folder: Path, people: list[Case], every: 
         print(f"\n{len(people)} calls, {len(restarts)} restarts, {resumed} returns of calls{longest}")
     finally:
         place.stop()
-    return found
+    return found, max((ready for _, ready in restarts), default=0.0)
 
 
 def _replace(supervisor: Supervisor, every: float, took: list[tuple[float, float]]) -> None:
@@ -154,13 +159,15 @@ def test_the_same_calls_with_and_without_restarts(fs: Box, exchange: Exchange, t
     limit = f"exoflow_max_in_{fs.trunk}"
     fs.api(f"global_setvar {limit}={CALLS}")
     try:
-        plain = told(fs, exchange, tmp_path / "plain", people, None)
+        plain, _ = told(fs, exchange, tmp_path / "plain", people, None)
         exchange.reset()
         fs.settle(20)
         for file in fs.cdr_folder.iterdir():
             file.unlink()  # what the exoflow of before did not need is not for the next
-        replaced = told(fs, exchange, tmp_path / "replaced", people, RESTART_EVERY)
+        replaced, longest = told(fs, exchange, tmp_path / "replaced", people, RESTART_EVERY)
     finally:
         fs.api(f"global_setvar {limit}=")
+    if longest > GUARD_SECONDS:
+        pytest.skip(f"this machine is too busy: a start took {longest:.1f} s")
     assert set(plain) == {case.caller for case in people}
     assert list(differences(plain, replaced)) == []
