@@ -70,7 +70,7 @@ class Store:
     ) -> None:
         """`trouble`: it could not be opened, and is as soon as it can be. `left`: of the spill, see store/leftover.py."""
         self.path = writer.path
-        self.counts = Counts(self.mirror)
+        self.counts = Counts(self._count)
         self.dropped: dict[str, int] = {}
         self.on_tick: Callable[[], None] = lambda: None  # while the store is ailing, once a try: to bound what waits
         self.on_reopened: Callable[[], None] = lambda: None  # another file may be there: all that lives is to be written whole
@@ -201,6 +201,11 @@ class Store:
         return 0 if self._writing.spill is None else self._writing.spill.size
 
     # --- in the loop's thread -----------------------------------------------------------------
+
+    def _count(self, counts: Mirror) -> None:
+        """Counting never fails; what is counted while the store closes is in the log alone."""
+        if not self._closing:
+            self._queue(counts)
 
     def _queue(self, source: Mirror) -> AsyncResult:
         if self._closing:

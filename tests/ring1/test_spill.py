@@ -244,13 +244,17 @@ def test_a_spill_that_was_applied_but_not_yet_emptied_is_applied_again_without_e
     again.close()
 
 
-def test_what_waits_when_the_process_ends_is_spilled_at_once(url: str, full: Store, spill: Path) -> None:
+def test_what_waits_when_the_process_ends_is_spilled_at_once(
+    url: str, full: Store, spill: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     book = book_of(full)
     eventually(lambda: book.open(facts(1), ACCOUNT) and full.trouble)
     call = book.open(facts(2), ACCOUNT)
     gevent.spawn(call.close, "served")
     gevent.sleep(0)
     full.close()
+    full.counts.add("refused", "")  # by somebody who does not know yet
+    assert "Traceback" not in capsys.readouterr().err
     again = open_store(url, spill=spill)
     found = book_of(again).get(call.id)
     assert found is not None
