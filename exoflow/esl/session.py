@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -27,6 +28,7 @@ SILENCE = "silence_stream://10"  # plays nothing where an argument must not be e
 DIGITS_DEFAULTS = (1, 1, 1, 5000, "none", SILENCE, SILENCE, "exo_digits")  # one key, once, within 5 s
 LAST_WORD_SECONDS = 0.5  # for the events of a hangup that came before we had subscribed to them; then there are none
 FAREWELL_SECONDS = 10.0  # for the last events of a hung-up channel: linger, its rounding, and a busy box
+MAX_KEYS = 128  # as many as one question takes
 _READ = 1  # the event loop's word for `readable`
 
 EVENTS = (
@@ -48,6 +50,7 @@ class CallSession(Tenure, OutboundSession):
         self.hangup_event: Event | None = None  # CHANNEL_HANGUP or, better, CHANNEL_HANGUP_COMPLETE
         self.answered_event: Event | None = None
         self.bridged_event: Event | None = None  # of the bridge that runs or ran last
+        self._keys = ""
         self._subscribed = False
         self.ended = Signal()
         self.complete = Signal()  # nothing more will come
@@ -113,7 +116,11 @@ class CallSession(Tenure, OutboundSession):
         """The channel's data, asked for once. Raises DeadlineExceeded, Disconnected, ProtocolError."""
         if not self._uuid:
             age = self._silent_seconds()
-            reply = self.commands("connect", deadline=CONNECT_SECONDS)[0]
+            # keys that waited in a call that comes back are eaten from the first moment on: who wants to hear of them asks in
+            # the same packet, without a filter yet, which needs the channel's name
+            connected = AsyncResult()
+            self.write(b"connect\n\nevent plain DTMF\n\n", _into(connected), unheard)
+            reply = self._wait(connected, "reply to `connect`", CONNECT_SECONDS)
             self.channel = reply.frame.headers
             try:
                 self._uuid = safety.uuid(self.channel.get("Unique-ID") or self.channel.variable("uuid"))
@@ -167,6 +174,11 @@ class CallSession(Tenure, OutboundSession):
                 self.lease_on()
         return event
 
+    def take_keys(self) -> str:
+        """Keys that the switch took since this was asked last, for whatever application or for none."""
+        taken, self._keys = self._keys, ""
+        return taken
+
     def _fails_if_refused(self, done: AsyncResult, command: str) -> Any:
         def answer(reply: Reply | ExoflowError) -> None:
             if isinstance(reply, ExoflowError):
@@ -194,6 +206,8 @@ class CallSession(Tenure, OutboundSession):
             self.answered_event = event
         elif event.name == "CHANNEL_BRIDGE":
             self.bridged_event = event
+        elif event.name == "DTMF":
+            self._keys = (self._keys + event.get("DTMF-Digit"))[-MAX_KEYS:]
         elif event.name in ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE"):
             self.hangup_event = event
             self.ended.set()
@@ -266,7 +280,7 @@ class CallSession(Tenure, OutboundSession):
             return self.execute(app_name, app_args or "", deadline=response_timeout or BLOCK_SECONDS)
         wait = AsyncResult()
         packet = _encoded(app_name, app_args or "", new_token())
-        self.write(packet, lambda reply: wait.set_exception(reply) if isinstance(reply, ExoflowError) else wait.set(reply))
+        self.write(packet, _into(wait))
         reply = self._wait(wait, f"reply to {app_name}", self.reply_seconds)
         if reply.refused:
             raise CommandRefused(app_name, reply.data.strip())
@@ -332,3 +346,7 @@ def pause(session: CallSession, seconds: float) -> None:
     """Waits, unless the call ends before. Raises what ended it."""
     if session.ended.wait(seconds):
         session.raise_if_disconnected()
+
+
+def _into(wait: AsyncResult) -> Callable[[Reply | ExoflowError], None]:
+    return lambda reply: wait.set_exception(reply) if isinstance(reply, ExoflowError) else wait.set(reply)

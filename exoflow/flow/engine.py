@@ -38,7 +38,8 @@ def run(here: Here) -> None:
                 break  # round and round without anybody
             seen_alone.add(here.place)
         branch = _do(here, here.flow.steps[here.step])
-        here.came_back()
+        if not here.has_ended:
+            here.came_back()
         if branch is None:
             break
         if here.caller_gone:

@@ -44,6 +44,9 @@ class GoneSession:
     def hang_up(self, cause: str) -> None:
         """It has been."""
 
+    def take_keys(self) -> str:
+        return ""
+
     def lease_on(self) -> None:
         """There is nothing left to be taken away."""
 

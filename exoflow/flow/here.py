@@ -33,6 +33,7 @@ from exoflow.prompts import PROMPT_GONE, PromptBook
 log = logging.getLogger("exoflow.flow")
 
 KEYS = "0123456789*#"
+QUIET_ROUNDS = 2  # without a key, after which none waits any more; what tells of them is up to a frame late
 PLAYED = "the prompt had played to its end"
 TRANSFERRED = "transfer"  # the journey's line of a call that goes on in another flow
 QUICK_SECONDS = 5.0  # for applications that take no time of their own; a busy box needs some 0.1 s
@@ -86,6 +87,7 @@ class Here:
         self._cut_off = False  # was that one cut off?
         self._inside = False  # does it go on inside a step?
         self._unsaid = False  # that it has come back
+        self._in_gap = False  # nothing has been done since
         self._aftermath: list[gevent.Greenlet] = []
         self._aftermath_seconds = AFTERMATH_SECONDS
 
@@ -142,7 +144,7 @@ class Here:
 
     def restore(self) -> None:
         """The call comes back, after its socket was lost or its process died: how far it was, and what it knew."""
-        self._unsaid = True
+        self._unsaid = self._in_gap = True
         self._recall()
         kept, channel = self.call.state.progress, self.session.channel
         if kept.get("step") in self.account.flows.get(kept.get("flow", ""), self.flow).steps:
@@ -203,6 +205,17 @@ class Here:
     def prefix(self) -> str:
         """Keys of `keys_typed` that were used up by the application that comes next, which has ended."""
         return self.keys_typed[self.at.typed : self._ended.typed] if self._ended is not None and self._is_marked else ""
+
+    def end_gap(self) -> None:
+        """Keys that came while nothing asked for them count: the switch eats one with each frame, and tells of it. The channel
+        keeps them for the next process, until one has used them."""
+        quiet = 0 if self._in_gap else QUIET_ROUNDS
+        self._in_gap = False
+        while quiet < QUIET_ROUNDS:
+            self.execute("set", f"exo_typed={self.keys_typed}")  # a round trip, of a frame at least
+            keys = "".join(key for key in self.session.take_keys() if key in KEYS)
+            self.keys_typed += keys
+            quiet = 0 if keys else quiet + 1
 
     def came_back(self, found: str = "") -> None:
         """The journey's line of a call that comes back, once: what was found, for people."""
@@ -273,6 +286,7 @@ class Here:
             self.doing += 1
             return self.session.channel
         self.came_back()
+        self.end_gap()
         said = argument()
         self.doing += 1
         rounds = (_number(self.session.channel.variable(name)) for name in ("exo_lapses", "exo_entry"))

@@ -87,6 +87,7 @@ def _ask(here: Here, prompts: list[Prompt], question: _Question) -> Keys:
         used = here.prefix
         here.at.typed += len(used)
         return _collect(here, prompts, question, used)
+    here.end_gap()
     before = _split(here.keys_typed[here.at.typed :], question)
     if before.ended_by or len(before.pressed) == question.most:
         shown = STARS if question.secret else before.pressed + before.ended_by

@@ -13,6 +13,7 @@ from gevent import socket
 UUID = "2e1f5c7a-0d4b-4a3c-9f10-6b8d7e5a4c21"
 WAIT = 2.0  # wall seconds that anything may take; what never comes is found out after HANGS
 HANGS = 0.06
+EARLY = b"event plain DTMF"  # comes in the packet of `connect`, and is answered behind it without being shown
 GOODBYE = b"Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n"
 
 
@@ -132,6 +133,9 @@ class Peer:
             while len(self._buffer) < wanted:
                 self._more()
         body, self._buffer = self._buffer[:wanted], self._buffer[wanted:]
+        if head == EARLY:
+            self.reply()
+            return self.command(seconds)
         self.commands.append(Command(head, body))
         return self.commands[-1]
 

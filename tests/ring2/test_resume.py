@@ -11,7 +11,7 @@ import gevent
 import pytest
 from sqlalchemy import create_engine
 from support.audio import Sound, read_wav, sine, write_wav
-from support.supervisor import Supervisor
+from support.supervisor import RESTART_SECONDS, Supervisor
 
 from exoflow.sim.crm import Reply, Request
 from ring2.agents import answers, busy, rejects, silent
@@ -110,13 +110,19 @@ def test_keys_pressed_around_the_kill_count(site: Revived) -> None:
     assert [sent["digits"] for sent in visit.asked("/lookup")] == ['"56"']
 
 
-def test_keys_of_the_gap_answer_the_next_question(site: Revived) -> None:
+@pytest.mark.parametrize("restart_after", [0.1, 1.3])
+def test_keys_of_the_gap_answer_the_next_question(site: Revived, restart_after: float) -> None:
+    """Of 2.4 s of typing; the later the next process is there, the more of them wait in the channel."""
     visit = site.call(KEYS)
     visit.phone.wait_answered()
     gevent.sleep(1)
+    site.supervisor.restart_after = restart_after
     site.kill()
-    visit.phone.press("123456")
+    for key in "123456":
+        visit.phone.press(key)
+        gevent.sleep(0.4)
     visit.phone.wait_ended()
+    site.supervisor.restart_after = RESTART_SECONDS
     digits = [line.evidence["digits"] for line in visit.state().journey if line.code == "gather.digits"]
     assert digits == ["1234", "56"]
 
@@ -203,6 +209,22 @@ def test_a_message_is_recorded_on_and_taken(site: Revived) -> None:
     assert "message had been recorded" in resumed(visit)
     assert state.outcome == "voicemail"
     assert len(visit.asked("/after")) == 1
+
+
+def test_a_long_message_is_recorded_on_though_nobody_keeps_its_lease(site: Revived) -> None:
+    visit = site.call(MESSAGE)
+    visit.phone.wait_answered()
+    gevent.sleep(1.5)
+    visit.phone.speak(440)
+    gevent.sleep(0.5)
+    site.kill()
+    gevent.sleep(22)
+    visit.phone.press("#")
+    visit.phone.wait_ended()
+    state = visit.state()
+    assert [(one.kind, one.state) for one in state.recordings] == [("voicemail", "good")], state.recordings
+    assert read_wav(Path(state.recordings[0].path)).seconds > 22
+    assert "message had been recorded" in resumed(visit)
 
 
 def test_a_caller_who_leaves_in_a_talk_that_no_app_hears_has_his_record(site: Revived) -> None:

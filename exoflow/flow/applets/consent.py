@@ -25,7 +25,7 @@ class Consent:
     needs_caller = True
 
     def run(self, here: Here, step: ConsentStep) -> str:
-        if here.consent is not None:
+        if here.consent is not None and not here.has_ended:
             here.note("C", "consent.known", f"Asked before: the caller {'agreed' if here.consent else 'refused'}")
             return "agreed" if here.consent else "refused"
         here.answer()

@@ -41,13 +41,9 @@ class Voicemail:
             here.play(voicemail)
             here.play_sound(lambda: BEEP, deadline=QUICK_SECONDS)
             recording = _begin(here)
-        elif not here.has_ended and recordings.length(recording) is not None:
-            here.came_back("the message had been cut off")
-            recordings.check(here, here.step, recording, None, None)
-            recording = _begin(here)  # the caller speaks on, and so a second file has the rest
-        if recording.state == "pending" and here.has_ended:
-            here.perform("record", lambda: "", deadline=0, found=lambda: "the message had been recorded to its end")
-            here.note("H", "voicemail.taken", "The caller's message was taken while exoflow was away")
+        if recording.state == "pending" and (here.has_ended or recordings.length(recording) is not None):
+            here.came_back("the message had been recorded")
+            _taken(here, "The caller's message was taken while exoflow was away")
             recordings.check(here, here.step, recording, None, None)
         elif recording.state == "pending":
             _record(here, voicemail, recording)
@@ -59,13 +55,19 @@ class Voicemail:
         if recording is not None and recording.state == "pending":  # nobody saw its end
             recordings.check(here, here.step, recording, None, None)
             if recording.seconds is not None:
-                here.note("H", "voicemail.taken", "The caller hung up after speaking, while exoflow was away")
+                _taken(here, "The caller hung up after speaking, while exoflow was away")
         return "next"
 
 
 def _under_way(here: Here) -> Recording | None:
     """The recording that was begun when this step was kept."""
     return next((one for one in here.call.state.recordings if one.path == here.data.get("recording")), None)
+
+
+def _taken(here: Here, text: str) -> None:
+    if not here.data.get("taken"):
+        here.note("H", "voicemail.taken", text)
+        here.keep(taken=True)
 
 
 def _begin(here: Here) -> Recording:
@@ -84,15 +86,18 @@ def _record(here: Here, voicemail: VoicemailSettings, recording: Recording) -> N
     here.execute("set", f"playback_terminators={END_KEY}")
     argument = f"{recording.path} {voicemail.max_seconds} {SILENCE_LEVEL} {voicemail.silence_seconds}"
     with here.parts.lines.recording(recording.path) as events:
+        here.session.lease_off()  # a transfer out of `record` hangs the caller up; it ends by itself
         try:
             here.perform("record", lambda: argument, deadline=voicemail.max_seconds + RECORD_MARGIN)
-            here.note("H", "voicemail.taken", "The caller's message was taken")
+            _taken(here, "The caller's message was taken")
         except CallEnded:
             if events.started.is_set():
-                here.note("H", "voicemail.taken", "The caller hung up after speaking")
+                _taken(here, "The caller hung up after speaking")
             recordings.check(here, here.step, recording, events, None)
             raise
         except DeadlineExceeded:
             here.failed("H", "voicemail.endless", "The message did not end within its limit and was broken off")
             here.break_off()
+        finally:
+            here.session.lease_on()
         recordings.check(here, here.step, recording, events, None)
