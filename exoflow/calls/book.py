@@ -196,7 +196,8 @@ class Call(Mirror):
         if state.journey and book.store.behind:  # an earlier process's lines may wait in the spill
             self._next_entry += MAX_ENTRIES
         self._pending = Pending()
-        self._writing = Pending()
+        self._writing = Pending()  # collected for the store
+        self._spilling = Pending()  # collected for the spill
         self._failures = 0
 
     @property
@@ -327,9 +328,41 @@ class Call(Mirror):
         self.changed(whole=True)
 
     def collect(self) -> Change:
+        self._writing = self._taken()
+        return self._change(self._writing)
+
+    def collect_whole(self) -> Change:
+        self._add_legs_and_recordings()
+        self._pending.call = True
+        self._pending.take_back(self._writing)
+        self._spilling = self._taken()
+        return self._change(self._spilling)
+
+    def committed(self) -> None:
+        written, self._writing = self._writing, Pending()
+        self._failures = 0
+        self._on_disk(written)
+
+    def spilled(self, *, durable: bool) -> None:
+        spilled, self._spilling = self._spilling, Pending()
+        if durable:
+            self._on_disk(spilled)
+        else:
+            self._pending.take_back(spilled)
+
+    def _on_disk(self, written: Pending) -> None:
+        # a row that was on its way to the disk when the call ended does not close it
+        if written.closing:
+            self.book.forget(self)
+        if written.delivery is not None:
+            self.book.wake()
+
+    def _taken(self) -> Pending:
         taken, self._pending = self._pending, Pending()
         taken.closing = taken.call and self.closed
-        self._writing = taken
+        return taken
+
+    def _change(self, taken: Pending) -> Change:
         changes = [
             (t.calls, [rows.call_row(self.state, self.closed_at)] if taken.call else []),
             (t.legs, [rows.leg_row(self.id, leg) for leg in taken.legs.values()]),
@@ -338,20 +371,6 @@ class Call(Mirror):
             (t.deliveries, [taken.delivery] if taken.delivery is not None else []),
         ]
         return Change(changes)
-
-    def collect_whole(self) -> Change:
-        self._add_legs_and_recordings()
-        self._pending.call = True
-        return self.collect()
-
-    def committed(self) -> None:
-        written, self._writing = self._writing, Pending()
-        self._failures = 0
-        # a row that was on its way to the disk when the call ended does not close it
-        if written.closing:
-            self.book.forget(self)
-        if written.delivery is not None:
-            self.book.wake()
 
     def put_back(self) -> None:
         self._pending.take_back(self._writing)
@@ -378,8 +397,8 @@ class Call(Mirror):
 
     @property
     def on_its_way(self) -> bool:
-        """Is something of it with the writer, who may yet write it?"""
-        return bool(self._writing)
+        """Is something of it under way, and may yet be written?"""
+        return bool(self._writing or self._spilling)
 
     def drop_lines(self) -> None:
         """The journey's lines that are not on disk are given up; of a call that is over, from memory too."""

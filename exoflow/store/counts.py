@@ -41,6 +41,7 @@ class Counts(Mirror):
         self._sums: dict[Key, float] = {}  # of this hour, and what is not yet on disk
         self._changed: set[Key] = set()
         self._writing: set[Key] = set()
+        self._spilling: set[Key] = set()
         self._seen: dict[tuple[str, str], float] = {}
         self._watched: list[Callable[[], Mapping[tuple[str, str], float]]] = []
         self._looker: gevent.Greenlet | None = None
@@ -86,22 +87,37 @@ class Counts(Mirror):
 
     def collect(self) -> Change:
         self._writing, self._changed = self._changed, set()
-        rows = [
-            {"hour": hour, "name": name, "trunk": trunk, "source": self._source, "amount": self._sums[hour, name, trunk]}
-            for hour, name, trunk in sorted(self._writing)
-        ]
-        return Change([(t.counts, rows)])
+        return self._of(self._writing)
 
-    collect_whole = collect
+    def collect_whole(self) -> Change:
+        self._spilling, self._changed = self._changed | self._writing, set()
+        return self._of(self._spilling)
 
     def committed(self) -> None:
         self._writing = set()
-        newest = max((hour for hour, _, _ in self._sums), default=None)
-        self._sums = {key: amount for key, amount in self._sums.items() if key[0] == newest or key in self._changed}
+        self._forget_past_hours()
 
     def put_back(self) -> None:
         self._changed |= self._writing
         self._writing = set()
+
+    def spilled(self, *, durable: bool) -> None:
+        if not durable:
+            self._changed |= self._spilling
+        self._spilling = set()
+        self._forget_past_hours()
+
+    def _of(self, keys: set[Key]) -> Change:
+        rows = [
+            {"hour": hour, "name": name, "trunk": trunk, "source": self._source, "amount": self._sums[hour, name, trunk]}
+            for hour, name, trunk in sorted(keys)
+        ]
+        return Change([(t.counts, rows)])
+
+    def _forget_past_hours(self) -> None:
+        newest = max((hour for hour, _, _ in self._sums), default=None)
+        waiting = self._changed | self._writing | self._spilling
+        self._sums = {key: amount for key, amount in self._sums.items() if key[0] == newest or key in waiting}
 
     def failed(self, error: Exception) -> None:
         self.put_back()

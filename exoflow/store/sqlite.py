@@ -340,12 +340,15 @@ class Store:
             if end.error is not None:
                 self._spill_again_at = time.monotonic() + RETRY_SECONDS
                 self._cannot_spill(end.error)
-                self._put_back(batch)
+                for waiter in batch:
+                    waiter.source.spilled(durable=False)
+                self._waiting.put_back(batch)
                 break
             self._spill_problem = ""
             moved += sum(waiter.source is not self.counts for waiter in batch)
             for waiter in batch:
-                _tell(waiter, Done())
+                waiter.source.spilled(durable=True)
+                waiter.end()
         self.counts.add("spilled.changes", "", moved)
 
     def _cannot_spill(self, error: Exception) -> None:

@@ -21,10 +21,6 @@ class Mirror:
         """Called in the loop's thread just before the batch is written; must not switch greenlets."""
         raise NotImplementedError
 
-    def collect_whole(self) -> Change:
-        """As `collect`, for the spill: with all that its rows refer to, for they may be applied to another file."""
-        raise NotImplementedError
-
     def committed(self) -> None:
         """The collected changes are on disk."""
 
@@ -33,6 +29,14 @@ class Mirror:
 
     def failed(self, error: Exception) -> None:
         """The collected changes were refused; called before anything else of this mirror is collected."""
+
+    def collect_whole(self) -> Change:
+        """As `collect`, for the spill, also while what was collected for the store hangs: with that, and with all that the
+        rows refer to, for they may be applied to another file."""
+        raise NotImplementedError
+
+    def spilled(self, *, durable: bool) -> None:
+        """What `collect_whole` gave is on disk, or is to be collected again."""
 
 
 @dataclass(slots=True)

@@ -9,8 +9,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,127 @@ def test_a_commit_that_hangs_does_not_keep_calls_from_being_durable(url: str, sp
     eventually(lambda: not store.behind)
     assert book.get(call.id) == call.state
     store.close()
+
+
+def test_what_hung_on_its_way_to_the_store_and_failed_is_not_lost_behind_what_was_spilled(url: str, spill: Path) -> None:
+    store = open_store(url, spill=spill)
+    book = book_of(store)
+    gate = get_original("threading", "Event")()
+    call = book.open(facts(1), ACCOUNT)
+    call.note("C", "menu.key", "hangs")
+    store.post(lambda connection: gate.wait(WAIT))  # in the same transaction
+    eventually(lambda: store.trouble)
+    call.note("C", "menu.key", "spilled")
+    eventually(lambda: store.health().spilled > 0)
+    away = store.path.with_name("away.db")
+    store.path.rename(away)  # which fails the transaction
+    gate.set()
+    eventually(lambda: store.trouble is not None and store.trouble.kind == "gone")
+    away.rename(store.path)
+    call.close("served")
+    eventually(lambda: not store.behind and not book.live)
+    assert book.get(call.id) == call.state
+    store.close()
+
+
+@pytest.mark.parametrize("seed", [3, 20261123])
+def test_whatever_ails_the_store_no_call_loses_anything(
+    url: str, spill: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locks, read-only times, hanging commits, a file that is moved away and back, and restarts, under calls."""
+    monkeypatch.setattr(store_module, "REOPEN_SECONDS", 0.05)
+    monkeypatch.setattr(store_module, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(spill_module, "READ_BYTES", 4096)
+    ailing = Ailing(url, spill, random.Random(seed))
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        ailing.spell()
+    gevent.joinall(ailing.callers, raise_error=True)
+    store, book = ailing.store, ailing.book
+    eventually(lambda: not store.behind and not book.live)
+    assert len(ailing.closed) > 50
+    for state in ailing.closed:
+        assert book.get(state.facts.id) == state
+    deliveries = store.read(lambda c: c.exec_driver_sql("SELECT count(*), count(DISTINCT call_id) FROM deliveries").one())
+    assert tuple(deliveries) == (len(ailing.closed), len(ailing.closed))
+    assert (store.health().dropped, store.health().unusable) == ({}, 0)
+    store.close()
+
+
+class Ailing:
+    """A store and its book, ailing now and then, under calls."""
+
+    def __init__(self, url: str, spill: Path, chance: random.Random) -> None:
+        self.url, self.folder, self.chance = url, spill, chance
+        self.closed: list[Any] = []
+        self.callers: list[gevent.Greenlet] = []
+        self.started = 0
+        self._open()
+
+    def _open(self) -> None:
+        self.store = open_store(self.url, spill=self.folder)
+        self.book = book_of(self.store)
+
+    def spell(self) -> None:
+        """One fault, and calls meanwhile."""
+        fault = self.chance.choice((self._well, self._locked, self._read_only, self._moved, self._hanging, self._restarted))
+        seconds = self.chance.random() * 0.4
+        with fault(seconds):
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                self.callers.append(gevent.spawn(self._call, self.started))
+                self.started += 1
+                gevent.sleep(self.chance.random() * 0.02)
+
+    def _call(self, number: int) -> None:
+        call = self.book.open(facts(number), ACCOUNT)
+        for key in range(self.chance.randrange(6)):
+            call.note("C", "menu.key", f"key {key}")
+            call.digits(str(key))
+            gevent.sleep(self.chance.random() * 0.05)
+        call.close("served")
+        self.closed.append(call.state)
+
+    @contextmanager
+    def _well(self, seconds: float) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def _locked(self, seconds: float) -> Iterator[None]:
+        with closing(sqlite3.connect(self.store.path, isolation_level=None, timeout=0.2)) as foreign:
+            with suppress(sqlite3.Error):
+                foreign.execute("BEGIN IMMEDIATE")
+            yield
+            foreign.rollback()
+
+    @contextmanager
+    def _read_only(self, seconds: float) -> Iterator[None]:
+        connection: Any = self.store._writing._connection
+        raw = None if connection is None else connection.connection.driver_connection
+        for value in (1, 0):
+            with suppress(sqlite3.Error, AttributeError):
+                raw.execute(f"PRAGMA query_only = {value}")
+            if value:
+                yield
+
+    @contextmanager
+    def _moved(self, seconds: float) -> Iterator[None]:
+        away = self.store.path.with_name("away.db")
+        self.store.path.rename(away)
+        yield
+        away.rename(self.store.path)
+
+    @contextmanager
+    def _hanging(self, seconds: float) -> Iterator[None]:
+        self.store.post(lambda connection: get_original("time", "sleep")(seconds))
+        yield
+
+    @contextmanager
+    def _restarted(self, seconds: float) -> Iterator[None]:
+        gevent.joinall(self.callers, raise_error=True)
+        self.store.close()
+        self._open()
+        yield
 
 
 def test_the_next_start_applies_what_a_dead_process_spilled(url: str, full: Store, spill: Path) -> None:
