@@ -14,10 +14,10 @@ from pydantic import AfterValidator, Field, StrictFloat, StrictInt, model_valida
 from pydantic_core import PydanticCustomError
 
 from exoflow.config.findings import did_you_mean
-from exoflow.config.spoken import LANGUAGES, Kind, all_words, spoken_language, table_of
+from exoflow.config.spoken import LANGUAGES, LAST_RESORT, Kind, Unsayable, all_words, spoken_language, table_of, words
 from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Block, Prompt, Secret, Step, Strict, Url
+from exoflow.config.values import Unfit, typed
 
-MAX_VARIABLE_CHARS = 200  # of one value; a spoken or sent value is never longer
 MAX_VARIABLES = 20  # set in one step
 MAX_SMS_SECONDS = 15.0  # as a passthru: a caller may be waiting
 MAX_MAIL_SECONDS = 30.0  # a busy server greets late; a call's record waits for a mail beside it
@@ -98,6 +98,13 @@ class Acting(Step):
 # --- variables ----------------------------------------------------------------------------------
 
 
+def _fits(name: str, constant: str | int, wanted: str) -> None:
+    try:
+        typed(constant, wanted)
+    except Unfit as problem:
+        raise ValueError(f"cannot take its `{name}`, which {problem}") from None
+
+
 class Variable(Strict):
     """Where one value comes from, and what it must be."""
 
@@ -122,6 +129,9 @@ class Variable(Strict):
             raise ValueError("needs either `from` or `value`")
         if (self.source == "crm") != (self.key is not None):
             raise ValueError("needs `key` with `from: crm`, and with nothing else")
+        for name, constant in (("value", self.value), ("default", self.default)):
+            if constant is not None:
+                _fits(name, constant, self.type)
         return self
 
 
@@ -187,6 +197,11 @@ class SayValue(Strict):
     def _one_value(self) -> SayValue:
         if (self.variable is None) == (self.value is None):
             raise ValueError("needs either `variable` or `value`")
+        if self.value is not None:
+            try:
+                words(self.kind, self.value, LAST_RESORT)
+            except Unsayable as problem:
+                raise ValueError(f"has a `value` that cannot be said: {problem}") from None
         return self
 
 

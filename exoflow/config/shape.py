@@ -157,7 +157,9 @@ def _wanted(kind: str) -> str | None:
         return "number"
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         return "mapping"
-    return "list" if kind == "list_type" else None
+    if kind == "list_type":
+        return "list"
+    return "switch" if kind == "bool_type" else None
 
 
 def _wrong_type(wanted: str, given: Any) -> str:
@@ -166,11 +168,14 @@ def _wrong_type(wanted: str, given: Any) -> str:
     if wanted == "text" and isinstance(given, (bool, int, float)):
         shown = str(given).lower() if isinstance(given, bool) else given
         return f'must be a text; write it in quotes: "{shown}"'
+    if wanted == "list" and isinstance(given, (str, int, float)):
+        return f'must be a list: ["{given}"]'
     examples = {
         "text": "a text",
         "number": "a number without quotes, leading zeros or +, e.g. 5",
         "mapping": "a mapping (`key: value`)",
         "list": "a list, e.g. [asha, ravi]",
+        "switch": "`true` or `false`",
     }
     return f"must be {examples[wanted]}, not {_kind(given)}"
 
@@ -178,6 +183,8 @@ def _wrong_type(wanted: str, given: Any) -> str:
 def _not_allowed(kind: str, where: Where, given: Any, context: dict[str, Any], message: str) -> str:
     if kind == "literal_error" and len(where) > 2 and where[-2] == "keys":
         return 'is no key of a phone; keys are 0 to 9, "*" and "#"'
+    if kind == "literal_error" and context.get("expected") in ("True", "False"):
+        return _wrong_type("switch", given)
     if kind == "literal_error":
         choices = [c.strip("'") for c in str(context.get("expected", "")).replace(" or ", ", ").split(", ")]
         return f"cannot be {_kind(given)}{did_you_mean(str(given), choices)}"
@@ -276,7 +283,7 @@ def _missing(where: Where) -> str:
 
 _MISSING = {
     "next": "; name the step that follows, e.g. `next: bye`",
-    "otherwise": "; name the step for callers who press no key or wrong ones",
+    "otherwise": "; name the step when no other branch is taken, e.g. `otherwise: bye`",
     "keys": "; say which key leads to which step, e.g. `keys: {1: support}`",
     "ok": "; name the step for answer 200",
     "redirect": "; name the step for answer 302",

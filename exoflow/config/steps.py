@@ -262,7 +262,9 @@ def tag_of(step: Any) -> str | None:
         return next(tag for tag, model in MODELS.items() if type(step) is model)
     applet = applet_of(step)
     settings = step[applet] if applet == PassthruStep.applet else None
-    return BESIDE if isinstance(settings, dict) and settings.get("wait") is False else applet
+    wait = settings.get("wait", True) if isinstance(settings, dict) else True
+    # of a `wait: no` the branches tell what was meant
+    return BESIDE if wait is False or (wait is not True and "next" in step) else applet
 
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from exoflow.calls.book import Call
 from exoflow.calls.model import Stage
 from exoflow.config.model import Account, Config, Flow
 from exoflow.config.steps import Prompt
+from exoflow.config.values import Value
 from exoflow.crm.http import CrmClient
 from exoflow.crm.smtp import Mailer
 from exoflow.errors import DeadlineExceeded, Disconnected, ExoflowError, UnsafeText
@@ -76,7 +77,7 @@ class Here:
         self.language = account.language
         self.pending: list[Prompt] = []  # greetings that the next menu plays, so that the caller may type over them
         self.selected: str | None = None  # what the last passthru's answer selects
-        self.variables: dict[str, variables.Value] = dict(self.flow.arguments)  # what the flow knows by name
+        self.variables: dict[str, Value] = dict(self.flow.arguments)  # what the flow knows by name
         self.consent: bool | None = None  # to being recorded; None: not asked
         self.hidden = Hidden()  # digits of a `gather` that are secret
         self.keys_typed = ""  # while no app had the call, oldest first (dialplan/from-pri/40-died.xml)

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from exoflow.config.actions import MAX_VARIABLE_CHARS, PLACEHOLDER
+from exoflow.config.actions import PLACEHOLDER
+from exoflow.config.values import MAX_VARIABLE_CHARS
 from exoflow.flow.here import Here
 
 MAX_FILLED = 5000  # characters of one text with its values in it

@@ -6,26 +6,17 @@ They live in the call and in its journey, from which they are read again when th
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from exoflow.calls.model import CallState, Entry
-from exoflow.config.actions import MAX_VARIABLE_CHARS, Variable
+from exoflow.config.actions import Variable
+from exoflow.config.values import Unfit, Value, typed
 from exoflow.telephony.numbers import national
-
-Value = str | int
 
 SET = "set.done"  # the journey's lines that hold values
 MISSING = "set.missing"  # and those of values that were not to be had
-MAX_INTEGER = 10**15  # what a CRM's database and a caller can mean; beyond it digits are the type
 CONSENT = {"consent.agreed": True, "consent.refused": False}
-_INTEGER = re.compile(r"[+-]?[0-9]{1,16}\Z")
-_DIGITS = re.compile(r"[0-9*#]{1,64}\Z")
-
-
-class Unfit(Exception):
-    """There is no value, or none of the variable's type; the message is for the journey."""
 
 
 def recall(values: dict[str, Value], entry: Entry) -> None:
@@ -60,25 +51,6 @@ def find(variable: Variable, state: CallState, crm_said: Any, digits: str | None
         if variable.default is None:
             raise
         return typed(variable.default, variable.type)
-
-
-def typed(raw: Any, wanted: str) -> Value:
-    """`raw` as text, integer or digits. Raises Unfit."""
-    if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
-        raise Unfit("is no single value" if raw is not None else "is not there")
-    text = str(int(raw)) if isinstance(raw, float) and raw.is_integer() else str(raw)
-    text = "".join(c if c.isprintable() else " " for c in text).strip()
-    if not text:
-        raise Unfit("is empty")
-    if len(text) > MAX_VARIABLE_CHARS:
-        raise Unfit(f"has more than {MAX_VARIABLE_CHARS} characters")
-    if wanted == "integer":
-        if _INTEGER.match(text) is None or abs(int(text)) > MAX_INTEGER:
-            raise Unfit(f"is no whole number: {text[:40]!r}")
-        return int(text)
-    if wanted == "digits" and _DIGITS.match(text) is None:
-        raise Unfit(f"has other characters than digits: {text[:40]!r}")
-    return text
 
 
 def _raw(variable: Variable, state: CallState, crm_said: Any, digits: str | None) -> Any:

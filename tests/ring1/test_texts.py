@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoflow.calls.model import CallFacts, CallState
-from exoflow.config.actions import MAX_VARIABLE_CHARS
 from exoflow.config.model import Mail
 from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS
+from exoflow.config.values import MAX_VARIABLE_CHARS
 from exoflow.crm.smtp import _message
 from exoflow.flow.here import Here
 from exoflow.flow.templates import MAX_FILLED, Texts
@@ -29,7 +29,7 @@ def texts(**variables: str | int) -> Texts:
     facts = CallFacts("0" * 32, "c", datetime.now(UTC), "PRI1", "2400", "", caller="+919811100001", flow="main")
     account = SimpleNamespace(name="Acme", time_zone="Asia/Kolkata")
     call = SimpleNamespace(state=CallState(facts))
-    known = SimpleNamespace(variables=variables, account=account, call=call, step="s", flow_name="main(a=1)")
+    known = SimpleNamespace(variables=variables, account=account, call=call, step="s", flow_name="main(a=1)", digits="42")
     return Texts(cast(Here, known))
 
 
@@ -78,5 +78,5 @@ def test_what_has_no_value_is_told_once_and_left_empty() -> None:
 
 
 def test_what_every_call_has() -> None:
-    found: dict[str, Any] = {name: texts().line(f"{{{name}}}") for name in ("account", "caller", "flow", "step", "call")}
-    assert found == {"account": "Acme", "caller": "+919811100001", "flow": "main", "step": "s", "call": "0" * 32}
+    found: dict[str, Any] = {name: texts().line(f"{{{name}}}") for name in ("account", "caller", "digits", "flow", "step")}
+    assert found == {"account": "Acme", "caller": "+919811100001", "digits": "42", "flow": "main", "step": "s"}

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from exoflow.calls.model import CallFacts, CallState, Entry
 from exoflow.config.actions import Note, Sms, Variable
-from exoflow.flow.variables import MAX_INTEGER, Unfit, consented, find, json_body, recall, typed
+from exoflow.config.values import MAX_INTEGER, Unfit, typed
+from exoflow.flow.variables import consented, find, json_body, recall
 
 SAID = {"customer": {"due": 1250, "name": "Asha", "orders": [{"id": "A-1"}], "vip": True, "nothing": None, "rate": 2.0}}
 
@@ -61,8 +62,6 @@ def test_values(settings, expected):
         {"from": "crm", "key": "customer.vip"},
         {"from": "crm", "key": "customer.name", "type": "digits"},
         {"from": "crm", "key": "customer.name", "type": "integer"},
-        {"value": " "},
-        {"from": "crm", "key": "customer.none", "type": "integer", "default": "many"},
     ],
 )
 def test_no_value(settings):

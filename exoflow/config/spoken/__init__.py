@@ -54,4 +54,15 @@ def _table(language: str) -> Table:
     return table
 
 
-__all__ = ["KINDS", "LANGUAGES", "Kind", "Table", "Unsayable", "all_words", "spoken_language", "table_of", "words"]
+__all__ = [
+    "KINDS",
+    "LANGUAGES",
+    "LAST_RESORT",
+    "Kind",
+    "Table",
+    "Unsayable",
+    "all_words",
+    "spoken_language",
+    "table_of",
+    "words",
+]

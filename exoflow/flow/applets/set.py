@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from exoflow.config.actions import SetStep
+from exoflow.config.values import Unfit, Value
 from exoflow.flow.here import Here
 from exoflow.flow.hidden import STARS
-from exoflow.flow.variables import MISSING, SET, Unfit, Value, find
+from exoflow.flow.variables import MISSING, SET, find
 
 
 class Set:
