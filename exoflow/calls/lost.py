@@ -20,7 +20,7 @@ from exoflow.errors import ExoflowError
 
 log = logging.getLogger("exoflow.net")
 
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 5.0  # between two looks at what may be lost: well below GONE_SECONDS, and one list of channels each
 GONE_SECONDS = 12.0  # without channel and CDR, before a call is lost: FreeSWITCH writes the file before it lets the channel go
 REENTRY_SECONDS = 5.0  # the same where CDRs are not read: the dialplan gives a call back within 0.1 s of its socket's end
 

@@ -32,7 +32,7 @@ log = logging.getLogger("exoflow.net")
 
 T = TypeVar("T")
 
-SCAN_SECONDS = 1.0
+SCAN_SECONDS = 1.0  # between two looks into the folder: a CRM hears of a call within seconds, and listing it costs some ms
 FILES_A_SCAN = 100  # read in one go by a thread, some 30 ms of it
 RECORDS_AT_ONCE = 20  # share a commit
 ENDINGS_AT_ONCE = 50  # calls whose remaining steps run; a CRM that hangs must not take the net with it

@@ -30,7 +30,7 @@ from exoflow.telephony.dialstring import leg_string
 RELEASE_SECONDS = 0.1
 TALK_RELEASE_SECONDS = 2.0  # behind a talk nobody waits
 CDR_SECONDS = 1.0  # for the file of a leg that has just ended
-CDR_LOOK_SECONDS = 0.05
+CDR_LOOK_SECONDS = 0.05  # between two looks for it: nobody hears that delay, and a look costs a thread some 0.1 ms
 CALLER_LEFT = "ORIGINATOR_CANCEL"
 BRIDGE_MARGIN = 30.0  # seconds beyond ringing and talk limit before the bridge's end is given up
 

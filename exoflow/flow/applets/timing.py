@@ -14,7 +14,7 @@ from exoflow.flow.here import Here
 class Timing:
     """Compares the time in the account's `time_zone` with `hours`, and the day with the account's `holidays` unless
     `holidays: false`. A holiday with `open` spans is a day as any other within them, whose `hours` decide, and holiday before
-    and after: Diwali, say, from 13:00. The time is that of `Parts.clock`, this machine's unless a test sets another.
+    and after: Diwali, say, from 13:00. The time is this machine's.
 
     Branches: `open`; `closed`; `holiday` (`closed` unless set).
     Caller gone: works as ever. Store gone: works as ever. CRM gone: works as ever.
