@@ -83,8 +83,6 @@ def test_a_call_whose_configuration_is_nowhere_goes_on_with_the_present_one(hall
     call = next(iter(h.service.book.live.values()))
     call.state.config = "0" * 64
     h.lose_socket(phone)
-    h.noted("config.gone")
-    eventually(phone.asked.is_set)
     phone.press("1")
     state = h.ended(phone)
     assert entry(state, "config.gone").stage == "C"
