@@ -88,6 +88,7 @@ class Here:
         self._cut_off = False  # was that one cut off?
         self._inside = False  # does it go on inside a step?
         self._unsaid = False  # that it has come back
+        self._ended_before = False  # was the call's end known when it did?
         self._in_gap = False  # nothing has been done since
         self._aftermath: list[gevent.Greenlet] = []
         self._aftermath_seconds = AFTERMATH_SECONDS
@@ -146,6 +147,7 @@ class Here:
     def restore(self) -> None:
         """The call comes back, after its socket was lost or its process died: how far it was, and what it knew."""
         self._unsaid = self._in_gap = True
+        self._ended_before = self.call.state.ended_at is not None
         self._recall()
         kept, channel = self.call.state.progress, self.session.channel
         if kept.get("step") in self.account.flows.get(kept.get("flow", ""), self.flow).steps:
@@ -195,7 +197,12 @@ class Here:
         )
         # had the dialplan the call back before the caller left?
         came_back = entry > marker.entry or gone_at > given_at
-        return lapses > marker.lapses or (self.caller_gone and not came_back)
+        return lapses > marker.lapses or (self.caller_gone and not came_back and not self._we_hung_up)
+
+    @property
+    def _we_hung_up(self) -> bool:
+        """And died right behind it."""
+        return isinstance(self.session, GoneSession) and self.session.ended_by == "exoflow"
 
     @property
     def _is_marked(self) -> bool:
@@ -222,11 +229,16 @@ class Here:
         """The journey's line of a call that comes back, once: what was found, for people."""
         if self._unsaid:
             self._unsaid = False
-            what = (
-                "The caller left while no exoflow had him"
-                if self.caller_gone
-                else "The call came back after its socket was lost"
-            )
+            if self._ended_before:
+                what = "exoflow died behind the call's end"
+            elif self._we_hung_up:
+                what = "exoflow had hung up, and died right behind it"
+            elif self.caller_gone and self.session.channel.variable("exo_fallback"):
+                what = "The dialplan's fallback had the call until its end"
+            elif self.caller_gone:
+                what = "The caller left while no exoflow had him"
+            else:
+                what = "The call came back after its socket was lost"
             text = f"{what}{': ' if found else ''}{found}; it goes on at {self.step}"
             self.call.note("C", "call.resumed", text, step=self.step)
 

@@ -21,7 +21,8 @@ class Hangup:
         cause = step.hangup.cause
         if here.caller_gone:
             if not here.data:
-                here.note("C", "hangup.after", "The flow ends here; the caller had already left")
+                why = "; the caller had already left" if here.call.state.caller_left else ""
+                here.note("C", "hangup.after", f"The flow ends here{why}")
             return
         if not here.data:
             here.note("C", "hangup", f"The flow ends the call ({cause})", cause=cause)
