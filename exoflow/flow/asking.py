@@ -15,6 +15,8 @@ from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
 from exoflow.flow.here import Here
 from exoflow.flow.hidden import STARS
+from exoflow.flow.hold import sound as hold_sound
+from exoflow.flow.hold import while_asking
 
 TELL_MARGIN = 1.0  # seconds beyond a question's own deadline before the record is closed without what came of it
 # which stage of the design's table a failure belongs to: D is the way to the CRM, E the CRM itself
@@ -34,7 +36,7 @@ def ask(here: Here, url: str, *, timeout: float, hold: Prompt | None, headers: M
 
     Never raises for the CRM's sake: every failure is noted with its cure and returned.
     """
-    found = here.while_asking(_request(here, url, timeout, headers), here.hold_sound(hold, timeout), timeout)
+    found = while_asking(here, _request(here, url, timeout, headers), hold_sound(here, hold, timeout), timeout)
     return _told(here, here.step, url, found, here.failed)
 
 

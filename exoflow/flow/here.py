@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +17,7 @@ from exoflow.config.steps import Prompt
 from exoflow.config.values import Value
 from exoflow.crm.http import CrmClient
 from exoflow.crm.smtp import Mailer
-from exoflow.errors import DeadlineExceeded, Disconnected, ExoflowError, UnsafeText
+from exoflow.errors import DeadlineExceeded, ExoflowError, UnsafeText
 from exoflow.esl import safety
 from exoflow.esl.codec import Headers
 from exoflow.esl.session import CallSession
@@ -40,8 +38,6 @@ TRANSFERRED = "transfer"  # the journey's line of a call that goes on in another
 QUICK_SECONDS = 5.0  # for applications that take no time of their own; a busy box needs some 0.1 s
 PROMPT_MARGIN = 10.0  # seconds beyond a prompt's own length before its end is given up
 UNKNOWN_PROMPT_SECONDS = 300.0  # for a sound whose length cannot be read
-BREAK_EVERY = 0.1  # seconds; a break that comes before the application has begun is lost, so it is said again
-BREAK_SECONDS = 3.0  # an application that does not end by then is left to its own deadline
 AFTERMATH_SECONDS = 5.0  # what is still being looked into (a recording's length) before the record is closed
 
 
@@ -351,9 +347,9 @@ class Here:
 
     def seconds(self, prompts: list[Prompt]) -> float:
         """How long they may take at most, with a margin."""
-        return PROMPT_MARGIN + sum(self._length(prompt) for prompt in prompts)
+        return PROMPT_MARGIN + sum(self.length(prompt) for prompt in prompts)
 
-    def _length(self, prompt: Prompt) -> float:
+    def length(self, prompt: Prompt) -> float:
         try:
             return self.parts.prompts.seconds(self.parts.prompts.path(self.spoken(prompt)))
         except (ExoflowError, OSError):
@@ -379,52 +375,6 @@ class Here:
         except ExoflowError:
             # without the event socket our own one does: an `api` does not wait behind the application
             self.session.api(f"uuid_break {self.session.uuid}")
-
-    def while_asking(self, ask: Callable[[], Any], hold: str, seconds: float) -> Any:
-        """Runs `ask`, which ends by itself within `seconds`, in its own greenlet; an answered caller hears `hold` meanwhile.
-
-        Returns or raises what `ask` does, also when the caller leaves meanwhile: who asked wants to know. Raises Disconnected
-        as soon as the socket is lost: whoever gets the call next asks anew.
-        """
-        asking = gevent.spawn(ask)
-        try:
-            gevent.wait([asking, self.session.closed], HOLD_AFTER, 1)
-            if not asking.ready() and self.answered and not self.session.ended.is_set():
-                self._hold_until(asking, hold, seconds)
-            gevent.wait([asking, *([] if self.caller_gone else [self.session.closed])], count=1)
-            if not asking.ready() and not self.caller_gone:
-                raise Disconnected("an answer from elsewhere", str(self.session.close_reason))
-            return asking.get()
-        finally:
-            asking.kill(block=False)
-
-    def _hold_until(self, asking: gevent.Greenlet, hold: str, seconds: float) -> None:
-        player = gevent.spawn(self._hold, hold, seconds)
-        gevent.wait([asking, self.session.closed], count=1)
-        with gevent.Timeout(BREAK_SECONDS, False), suppress(ExoflowError):
-            while not player.ready():
-                self.break_off()
-                player.join(BREAK_EVERY)
-
-    def _hold(self, hold: str, seconds: float) -> None:
-        try:
-            self.session.execute("playback", hold, deadline=seconds + PROMPT_MARGIN)
-        except ExoflowError as error:
-            if not (error.call_over or isinstance(error, Disconnected)):
-                self.note("D", "hold.failed", f"The caller could not be given hold audio: {error}")
-
-    def hold_sound(self, prompt: Prompt | None, seconds: float) -> str:
-        """Audio for a caller who waits `seconds`; of bounded length, so that a dead app leaves nobody in endless music."""
-        if prompt is None:
-            return HOLD_TONE_ONCE.format(loops=math.ceil(seconds / HOLD_TONE_PERIOD) + 1)
-        sound = self.sound(prompt)
-        times = math.ceil(seconds / max(1.0, self._length(prompt))) + 1
-        return sound if times == 1 else "file_string://" + "!".join([sound] * times)
-
-
-HOLD_AFTER = 0.4  # seconds of silence before hold audio: most CRMs answer faster, and a caller must hear something within 1 s
-HOLD_TONE_PERIOD = 3.0  # seconds: 0.3 on, 2.7 off
-HOLD_TONE_ONCE = "tone_stream://v=-24;%(300,2700,425);loops={loops}"
 
 
 def _number(text: str) -> int:

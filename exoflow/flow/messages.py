@@ -12,6 +12,8 @@ from exoflow.config.steps import Prompt
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
 from exoflow.flow.here import Here
+from exoflow.flow.hold import sound as hold_sound
+from exoflow.flow.hold import while_asking
 
 ASIDE_MARGIN = 1.0  # seconds beyond a message's own deadline, for its line in the journey
 
@@ -54,7 +56,7 @@ def send(
     if not wait:
         here.afterwards(lambda: _tell(here, step, kind, deliver()), seconds=seconds + ASIDE_MARGIN)
         return True
-    sent: Sent = here.while_asking(deliver, here.hold_sound(hold, seconds), seconds)
+    sent: Sent = while_asking(here, deliver, hold_sound(here, hold, seconds), seconds)
     _tell(here, step, kind, sent)
     return sent.good
 

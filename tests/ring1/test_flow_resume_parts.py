@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -10,6 +11,7 @@ import pytest
 from dying import Death, Moment, kill
 from hall import ASHA, BYE, MEENA, RAVI, WAIT, Hall, codes, entry, eventually, menu, say, visited
 
+from exoflow.calls import cdr
 from exoflow.config.stepbase import Block
 from exoflow.config.steps import Prompt
 from exoflow.flow.progress import MARKER, MAX_WAY, Marker, Place, Progress
@@ -229,8 +231,8 @@ def test_a_message_under_way_is_not_sent_twice_and_a_later_one_is_sent(hall: Sta
 
 
 @pytest.mark.parametrize("lines", [True, False])
-@pytest.mark.parametrize("cdr", [True, False])
-def test_an_agent_who_answers_while_nobody_is_there_counts_whatever_tells_of_him(hall: Start, lines: bool, cdr: bool) -> None:
+@pytest.mark.parametrize("files", [True, False])
+def test_an_agent_who_answers_while_nobody_is_there_counts_whatever_tells_of_him(hall: Start, lines: bool, files: bool) -> None:
     steps = {
         "agents": {"connect": {"numbers": [RAVI, ASHA, MEENA], "ring_seconds": 20}, "answered": "last", "unanswered": "bye"},
         "last": say("Goodbye."),
@@ -240,16 +242,16 @@ def test_an_agent_who_answers_while_nobody_is_there_counts_whatever_tells_of_him
         steps,
         agents={RAVI: AgentScript.busy(), ASHA: AgentScript.answers(8, 40)},
         lines=lines,
-        switch={"cdr": "cdr"} if cdr else {},
+        switch={"cdr": "cdr"} if files else {},
     )
-    h.switch.cdr = h.folder / "cdr" if cdr else None
+    h.switch.cdr = h.folder / "cdr" if files else None
     phone = h.call()
     assert phone.wait_until(lambda p: ("rings", "09876543210") in p.agents, WAIT)
     h.lose_socket(phone)
     state = h.ended(phone)
     assert [leg.outcome for leg in state.legs] == ["busy", "answered"]
     leg = state.legs[1]
-    assert leg.seen == (cdr or lines)
+    assert leg.seen == (files or lines)
     assert leg.talk_seconds == pytest.approx(40, abs=0.5)
     assert state.outcome == "answered"
     assert phone.texts == ["Goodbye."]
@@ -264,3 +266,30 @@ def test_the_marker_stays_an_id(hall: Start) -> None:
     h.run()
     (marker,) = [argument for argument in h.executed("set") if argument.startswith(MARKER)]
     assert Marker.read(marker.partition("=")[2]) == Marker(1, 1, 0, 0, 0, 0, 1)
+
+
+# --- the end that nobody saw --------------------------------------------------------------------------------------
+
+
+def test_a_call_is_finished_once(hall: Start, tmp_path: Path) -> None:
+    h = hall({"hello": say("Good morning.", "tell"), "tell": TELL, "last": say("Goodbye."), "bye": BYE})
+    h.switch.cdr = tmp_path / "cdr"  # which exoflow does not look at
+    h.crm.script("/tell", Reply(200, delay=0.2))
+    phone = h.call()
+    assert phone.wait_until(lambda p: bool(p.heard), WAIT)
+    with h.switch.clock.held():
+        h.service.stop()
+        phone.hangup()
+        assert phone.wait(WAIT)
+        h.serve()
+    end = cdr.parse((tmp_path / "cdr" / f"{phone.uuid}.cdr.json").read_bytes())
+    assert isinstance(end, cdr.CallEnd)
+    call = h.service.book.resume(phone.uuid)
+    assert call is not None
+    gevent.joinall([gevent.spawn(h.service._reception.finish, call, end) for _ in range(3)])
+    h.service._reception.finish(call, end)
+    state = call.state
+    assert (state.outcome, state.ended_by, state.cause) == ("abandoned", "caller", "NORMAL_CLEARING")
+    assert codes(state).count("passthru.branch") == codes(state).count("caller.left") == codes(state).count("call.resumed") == 1
+    assert len(h.crm.to("/tell")) == len(h.deliveries(state)) == 1
+    assert "left while no exoflow had him" in entry(state, "call.resumed").text

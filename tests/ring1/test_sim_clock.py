@@ -11,7 +11,7 @@ from gevent import socket
 from hall import BYE, Hall, codes, menu, say
 from simclient import WAIT, App, Wire, running
 
-from exoflow.flow import here
+from exoflow.flow import hold
 from exoflow.sim import AgentScript, EmbeddedSwitch
 from exoflow.sim.clock import Clock, VirtualClock
 from exoflow.sim.crm import Reply
@@ -185,7 +185,7 @@ def test_a_real_answer_is_not_overtaken_while_music_plays(
     hall: Callable[..., Hall], monkeypatch: pytest.MonkeyPatch, watched: bool
 ) -> None:
     """The CRM takes 0.2 s of its own; a caller with 5 s of patience hears the answer, if the clock knows."""
-    monkeypatch.setattr(here, "HOLD_AFTER", 0.01)
+    monkeypatch.setattr(hold, "HOLD_AFTER", 0.01)
     steps = {
         "welcome": say("Welcome.", "ask"),
         "ask": {"passthru": {"url": "crm:/passthru"}, "ok": "tell", "redirect": "bye", "failed": "bye"},
