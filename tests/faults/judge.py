@@ -16,7 +16,7 @@ from pathlib import Path
 from support.audio import Sound, read_wav
 
 from exoflow.calls.model import CallState
-from faults.callers import Told
+from faults.callers import FIRST_KEYS, Told
 from faults.killed import FALLBACK_TALK, TONES, Killed
 
 BLOCK = 0.02
@@ -24,6 +24,7 @@ ONCE = ("call.arrived", "call.answered", "greeting.played", "gather.digits", "me
 ONCE += ("leg.talked", "crm.agents", "recording.good", "hangup.done", "hangup.after")
 LONG_SECONDS = 1.8  # of silence
 STEPS_SECONDS = 5.0  # for the steps that need no caller
+DEAD_SECONDS = 0.8  # behind a kill at least
 DEATHS = 3  # within 10 s: the fallback (dialplan/from-pri/40-died.xml)
 LOUD = -25.0  # dB; the tones are at -6
 TONE_SECONDS = 0.25  # by which a tone may be heard shorter or longer: two switches on a busy machine lose frames
@@ -204,9 +205,13 @@ def _judge_keys(told: Told, kills: list[float], found: Findings) -> None:
     near = sum(any(abs(at - kill) <= 3 for kill in kills) for at, _ in told.pressed)
     found.counts["keys"] += len(pressed)
     found.counts["keys within 3 s of a kill"] += near
+    dead = [any(0 < at - kill < DEAD_SECONDS for kill in kills) for at, _ in told.pressed]
+    found.counts["keys typed while exoflow was dead"] += sum(dead)
+    found.counts["keys typed while it was dead and nothing asked"] += sum(dead[FIRST_KEYS:])
     found.counts["calls with keys within 3 s of a kill"] += bool(near)
     if got != pressed and not left(told):  # who leaves in the middle of a question has not answered it
-        found.counts["keys lost"] += max(1, len(pressed) - len(got))
+        found.counts["keys lost"] += 1
+        found.counts["keys lost while nothing asked"] += got[:FIRST_KEYS] == pressed[:FIRST_KEYS] and any(dead[FIRST_KEYS:])
         at = [f"{key}@{when:.2f}" for when, key in told.pressed]
         found.say(told, f"pressed {pressed}, the CRM got {got}: {' '.join(at)}; kills {[f'{kill:.2f}' for kill in kills]}")
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import gevent
 
 from faults import FREESWITCH, Row
-from faults.callers import Kind, Told, call, plan
+from faults.callers import Kind, Told, begin, call, live, plan
 from faults.judge import Findings, judge, percentile, rests
 from faults.killed import Killed
 from faults.switches import switches
@@ -27,6 +27,8 @@ SEED = 4
 KILLS = 200
 # seconds from one to the next: a call's third death within 10 s would be its last (dialplan/from-pri/40-died.xml)
 APART = (5.2, 7.2)
+GAP_KILLS, TYPISTS = 30, 4  # a kill, and callers who meet it
+LAST_KEY = (2.5, 5.0)  # seconds from SETUP to a question's last key: six keys, 0.4 s each at least
 STREAMS: tuple[Kind, ...] = ("prompts", "prompts", "keys", "keys", "whole", "whole", "whole")
 PAUSE = (0.0, 1.0)  # seconds between two calls of a stream
 SETTLE_SECONDS = 40.0
@@ -57,6 +59,19 @@ def play(site: Killed, kills: int, seed: int) -> list[Told]:
     return calls
 
 
+def types_in_gap(site: Killed, kills: int, seed: int) -> list[Told]:
+    """Callers who type on while exoflow is dead; it is killed around their last key of a question."""
+    chance, calls = random.Random(f"{seed}/gap"), list[Told]()
+    for _ in range(kills):
+        now = [begin(site, plan(chance, "keys")) for _ in range(TYPISTS)]
+        living = [gevent.spawn(live, told) for told in now]
+        gevent.sleep(chance.uniform(*LAST_KEY))
+        site.kill()
+        gevent.joinall(living, raise_error=True)
+        calls += now
+    return calls
+
+
 def settle(site: Killed, calls: list[Told]) -> None:
     """Until every call's record is closed and delivered; what is not by then is found by the judge."""
     deadline = time.monotonic() + SETTLE_SECONDS
@@ -76,9 +91,7 @@ def rows(site: Killed, found: Findings, kills: int, seed: int) -> Iterator[Row]:
         print("   ", line)
     yield Row.judged("kill -9 at random moments: nothing lost, nothing twice", FREESWITCH, len(violations), held)
     yield _silence(found, [life.ready_at - life.started_at for life in site.supervisor.lives[1:] if life.ready_at])
-    lost = counts["keys lost"]
-    told = f"{counts['keys within 3 s of a kill']} keys of {counts['calls with keys within 3 s of a kill']} calls: {lost} lost"
-    yield Row.judged("keys within 3 s of a kill", FREESWITCH, lost, told)
+    yield from _keys(found)
     lost = counts["bridges lost"]
     told = (
         f"{counts['talks that met a kill']} talks met a kill, {counts['attempts that met a kill while it rang']} while it rang"
@@ -87,6 +100,16 @@ def rows(site: Killed, found: Findings, kills: int, seed: int) -> Iterator[Row]:
     lost = counts["deliveries lost"]
     told = f"{counts['records']} records of {counts['calls']} calls, {lost} deliveries lost"
     yield Row.judged("deliveries", FREESWITCH, lost, told)
+
+
+def _keys(found: Findings) -> Iterator[Row]:
+    counts = found.counts
+    gap = counts["keys lost while nothing asked"]
+    lost = counts["keys lost"] - gap
+    told = f"{counts['keys within 3 s of a kill']} keys of {counts['calls with keys within 3 s of a kill']} calls: {lost} lost"
+    yield Row.judged("keys within 3 s of a kill", FREESWITCH, lost, told)
+    told = f"{counts['keys typed while it was dead and nothing asked']} keys: {gap} lost"
+    yield Row.judged("keys while exoflow is dead and nothing asks for them", FREESWITCH, gap, told)
 
 
 def _silence(found: Findings, starts: list[float]) -> Row:
@@ -112,7 +135,8 @@ def run(kills: int = KILLS, seed: int = SEED) -> Iterator[Row]:
         try:
             site.start()
             print(f"    in {site.folder}")
-            calls = play(site, kills, seed)
+            calls = types_in_gap(site, min(kills, GAP_KILLS), seed) + play(site, kills, seed)
+            kills += min(kills, GAP_KILLS)
             yield from rows(site, judge(site, calls), kills, seed)
         finally:
             site.stop()
