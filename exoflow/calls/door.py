@@ -59,6 +59,13 @@ def closed_to(end: CallEnd) -> bool:
     return bool(end.fallback or (end.refused and end.refused != "app"))
 
 
+def counted_as(end: CallEnd) -> str:
+    """The name under which such calls are counted by the hour; empty: not at all. Those that an app refused it has counted."""
+    if end.refused:
+        return "" if end.refused == "app" else f"door.{end.refused}"
+    return f"fallback.{end.fallback}" if end.fallback else ""
+
+
 def record(book: CallBook, config: Config, end: CallEnd, served: Served | None = None) -> bool:
     """Opens and closes the record of a call that nobody had, with its delivery, in one commit. False: not on disk yet."""
     now = book.clock()

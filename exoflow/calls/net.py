@@ -27,6 +27,7 @@ from exoflow.calls.lookup import ends_of
 from exoflow.calls.wav import is_recording
 from exoflow.config.model import Config
 from exoflow.errors import ExoflowError
+from exoflow.lines import trunks
 
 log = logging.getLogger("exoflow.net")
 
@@ -257,6 +258,7 @@ class Net:
             return  # an app has it after all
         door.record(self._book, self._config(), end, served)
         self.counts["recorded"] += 1
+        self._count(end)
 
     def _end(self, end: CallEnd) -> None:
         """The rest of a call that was ours: its flow's steps that need no caller, its record's end."""
@@ -274,6 +276,14 @@ class Net:
             self._settle_legs(call, end)
             door.close(call, end)
         self.counts["finished"] += 1
+        self._count(end)
+
+    def _count(self, end: CallEnd) -> None:
+        """By the hour in which the call ended, which may be one while exoflow was away."""
+        name = door.counted_as(end)
+        if name:
+            trunk = trunks.named(self._config().trunks, end.trunk) or end.trunk
+            self._book.store.counts.add(name, trunk, at=end.ended_at)
 
     def _finish_within(self, call: Call, end: CallEnd) -> None:
         limit = gevent.Timeout(ENDING_SECONDS)

@@ -1,4 +1,4 @@
-"""`exoflow counts`: what has no call of its own, by the hour: refusals, all channels taken, what an ailing store cost."""
+"""`exoflow counts`: by the hour refusals, calls that the fallback served, all channels taken, what an ailing store cost."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ WORDS = {
     ALL_BUSY: "seconds with all channels taken",
     TURNED_AWAY: "callers who heard engaged meanwhile, an estimate",
     "refused": "calls refused above switch.max_calls",
+    "door.limit": "calls refused above the trunk's exoflow_max_in",
+    "door.drain": "calls refused while the box was drained",
+    "door.number": "calls refused without digits that could be routed",
+    "door.caller": "calls refused for what stood as the caller's number",
+    "fallback.refused": "calls served by the fallback: no exoflow was there",
+    "fallback.guard": "calls served by the fallback: exoflow took them and did nothing",
+    "fallback.deaths": "calls served by the fallback: exoflow lost them three times",
     "silent": "connections of the switch that said nothing",
     "emfile": "times without a free descriptor",
     "stood_still": "times the process stood still",
@@ -41,7 +48,8 @@ WORDS = {
 @click.option("--hours", default=24, show_default=True, type=click.IntRange(1, 24 * 400), help="so far back")
 @click.option("--json", "as_json", is_flag=True, help="for programs; times in UTC")
 def counts(file: Path, store_url: str | None, hours: int, as_json: bool) -> None:
-    """Show refusals, seconds with all channels taken, and what was spilled or lost, by hour and trunk."""
+    """Show refusals, calls served by the fallback, seconds with all channels taken, and what was spilled or lost, by hour
+    and trunk."""
     now = datetime.now(UTC)
     since = (now - timedelta(hours=hours - 1)).replace(minute=0, second=0, microsecond=0)
     try:

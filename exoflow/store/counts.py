@@ -1,12 +1,14 @@
 """Hourly counts of what has no call of its own: refusals, seconds with all channels taken, what an ailing store made us drop.
 
-Each process writes its own sums, absolute ones: writing them twice changes nothing. Whoever reads adds the processes up.
+Sums are written absolute, so that writing them twice changes nothing; each has a source of its own, and whoever reads adds
+the sources up.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +29,14 @@ LOOK_SECONDS = 10.0  # how often watched counters are read: at most so much of a
 Key = tuple[datetime, str, str]  # hour, name, trunk
 
 
+@dataclass(slots=True)
+class _Sum:
+    """One begun anew in an hour whose sum has left memory must not be written over that."""
+
+    source: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    amount: float = 0.0
+
+
 def utcnow() -> datetime:
     return datetime.now(UTC)
 
@@ -37,8 +47,7 @@ class Counts(Mirror):
     def __init__(self, mirror: Callable[[Mirror], Any], *, clock: Callable[[], datetime] = utcnow) -> None:
         self._mirror = mirror
         self._clock = clock
-        self._source = uuid.uuid4().hex[:12]
-        self._sums: dict[Key, float] = {}  # of this hour, and what is not yet on disk
+        self._sums: dict[Key, _Sum] = {}  # of this hour, and what is not yet on disk
         self._changed: set[Key] = set()
         self._writing: set[Key] = set()
         self._spilling: set[Key] = set()
@@ -46,15 +55,15 @@ class Counts(Mirror):
         self._watched: list[Callable[[], Mapping[tuple[str, str], float]]] = []
         self._looker: gevent.Greenlet | None = None
 
-    def add(self, name: str, trunk: str, amount: float = 1.0) -> None:
-        """Counts into the hour that it is."""
+    def add(self, name: str, trunk: str, amount: float = 1.0, *, at: datetime | None = None) -> None:
+        """Counts into the hour that it is, or that it was `at` that time."""
         if not amount:
             return
-        hour = self._clock().replace(minute=0, second=0, microsecond=0)
+        hour = (at or self._clock()).replace(minute=0, second=0, microsecond=0)
         key = (hour, name, trunk)
         if key not in self._sums and len(self._sums) >= MAX_KEYS:
             key = (hour, name, OTHER)
-        self._sums[key] = self._sums.get(key, 0.0) + amount
+        self._sums.setdefault(key, _Sum()).amount += amount
         self._changed.add(key)
         self._mirror(self)
 
@@ -108,23 +117,24 @@ class Counts(Mirror):
         self._forget_past_hours()
 
     def _of(self, keys: set[Key]) -> Change:
+        sums = [(key, self._sums[key]) for key in sorted(keys)]
         rows = [
-            {"hour": hour, "name": name, "trunk": trunk, "source": self._source, "amount": self._sums[hour, name, trunk]}
-            for hour, name, trunk in sorted(keys)
+            {"hour": hour, "name": name, "trunk": trunk, "source": total.source, "amount": total.amount}
+            for (hour, name, trunk), total in sums
         ]
         return Change([(t.counts, rows)])
 
     def _forget_past_hours(self) -> None:
         newest = max((hour for hour, _, _ in self._sums), default=None)
         waiting = self._changed | self._writing | self._spilling
-        self._sums = {key: amount for key, amount in self._sums.items() if key[0] == newest or key in waiting}
+        self._sums = {key: total for key, total in self._sums.items() if key[0] == newest or key in waiting}
 
     def failed(self, error: Exception) -> None:
         self.put_back()
 
 
 def by_hour(connection: Connection, since: datetime) -> list[tuple[datetime, str, str, float]]:
-    """Hour, name, trunk and amount, over all processes, oldest first."""
+    """Hour, name, trunk and amount, of all sources together, oldest first."""
     c = t.counts.c
     total = func.sum(c.amount)
     wanted = select(c.hour, c.name, c.trunk, total).where(c.hour >= since).group_by(c.hour, c.name, c.trunk)

@@ -145,7 +145,7 @@ counts = Table(  # what has no call of its own: refusals, seconds with all chann
     Column("hour", Utc, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("trunk", Text, primary_key=True),  # empty: of no trunk
-    Column("source", Text, primary_key=True),  # the process that counted: each writes its own sums
+    Column("source", Text, primary_key=True),  # who counted: a sum in one process's memory, written absolute
     Column("amount", Float, nullable=False),
 )
 

@@ -109,6 +109,17 @@ def test_an_hour_that_has_passed_leaves_memory(store: Store) -> None:
     assert len(counted(store)) == 50
 
 
+def test_what_is_heard_of_later_counts_in_its_own_hour_however_often_that_is_written(store: Store) -> None:
+    """Calls that were refused while exoflow was away, from their CDR files."""
+    counts = at(store, NOW)
+    for _ in range(3):
+        counts.add("door.limit", "PRI1", at=NOW - timedelta(hours=9))
+        counts.add("refused", "PRI1")
+        store.write(lambda connection: None)
+    assert counted(store) == [(HOUR - timedelta(hours=9), "door.limit", "PRI1", 3.0), (HOUR, "refused", "PRI1", 3.0)]
+    assert len(counts._sums) == 1
+
+
 def test_running_sums_are_counted_by_what_they_grow(store: Store) -> None:
     counts = at(store, NOW)
     sums = {("refused", ""): 0.0, (ALL_BUSY, "PRI1"): 2.5}

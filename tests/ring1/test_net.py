@@ -26,6 +26,7 @@ from exoflow.calls.net import Net
 from exoflow.config.load import load
 from exoflow.config.model import Config
 from exoflow.store import open_store
+from exoflow.store.counts import by_hour
 from exoflow.store.sqlite import Store
 
 RECORDED = Path(__file__).parents[1] / "cdr"
@@ -135,6 +136,11 @@ class World:
         (state,) = self.records()
         return state
 
+    def counted(self) -> dict[tuple[datetime, str, str], float]:
+        self.store.write(lambda connection: None)
+        found = self.store.read(lambda connection: by_hour(connection, datetime(2020, 1, 1, tzinfo=UTC)))
+        return {(hour, name, trunk): amount for hour, name, trunk, amount in found}
+
     def deliveries(self, state: CallState) -> list[Delivery]:
         return self.store.read(lambda connection: deliveries_of(connection, state.facts.id))
 
@@ -182,6 +188,42 @@ def test_a_call_refused_at_the_door_has_its_record(world: World, why: str, q850:
     sent = world.deliveries(state)
     assert [one.type for one in sent] == ([] if account is None else ["call.missed"])
     assert world.files == []
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("refused-limit", "door.limit"),
+        ("refused-drain", "door.drain"),
+        ("fallback-refused", "fallback.refused"),
+        ("fallback-deaths", "fallback.deaths"),
+    ],
+)
+def test_calls_that_no_app_had_are_counted_once_in_the_hour_in_which_they_ended(world: World, file: str, name: str) -> None:
+    for _ in range(3):
+        world.put(file)
+    world.look()
+    world.restart()
+    world.put(file)
+    world.look()
+    ended = world.records()[0].ended_at
+    assert ended is not None
+    hour = ended.replace(minute=0, second=0, microsecond=0)
+    assert world.counted() == {(hour, name, "PRI1"): 4.0}
+
+
+def test_a_call_that_was_ours_and_then_the_fallbacks_is_counted(world: World) -> None:
+    world.call(world.put("fallback-deaths"))
+    world.look()
+    assert [(name, trunk, amount) for (_, name, trunk), amount in world.counted().items()] == [("fallback.deaths", "PRI1", 1.0)]
+
+
+def test_who_is_refused_by_exoflow_itself_is_counted_by_exoflow_itself(world: World) -> None:
+    world.put("refused-limit", exo_refused="app")
+    world.put("left-before-an-app")
+    world.look()
+    assert len(world.records()) == 2
+    assert world.counted() == {}
 
 
 def test_a_withheld_number_stays_withheld(world: World) -> None:
