@@ -97,6 +97,8 @@ def call(
     for name, number in (("--to", to), ("--from", from_number)):
         if not exchange_digits(number).isascii() or not exchange_digits(number).isdigit():
             raise click.BadParameter(f"{number!r} is no number; write e.g. +918030752400", param_hint=name)
+    if not set(keys or "") <= set("0123456789*#-"):
+        raise click.BadParameter(f"{keys!r} has what no phone has; there are 0 to 9, * and #", param_hint="--keys")
     terminal = Terminal(several=calls > 1)
     config, script = loaded(path), _script(agents, talk, terminal)
     reading = sys.stdin.isatty() or keys is None or agents == "hand"
@@ -118,6 +120,8 @@ def call(
         missed = [complaint for one in terminal.callers if (complaint := _shown(hall, one))]
         for violation in hall.switch.violations:
             click.echo(f"the switch complains: {violation}", err=True)
+        if missed and terminal.left:
+            missed.append("The caller hung up first, as at the end of input: where nobody types, write --keys")
         if missed:
             raise click.ClickException("\n".join(missed))
 

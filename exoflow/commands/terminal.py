@@ -56,27 +56,35 @@ class Terminal:
         """Another caller; `options` are those of `EmbeddedSwitch.call`."""
         caller = Caller(f"{len(self.callers) + 1}: " if self._several else "", switch.clock.elapsed())
         self.callers.append(caller)
-        click.echo(f"{caller.prefix}{from_number} calls {to}")
+        self._tell(f"{caller.prefix}{from_number} calls {to}")
 
         def show(kind: str, text: str) -> None:
             now = switch.clock.elapsed()
             _count_talk(caller, kind, text, now)
             if line := told(kind, text):
-                click.echo(f"{caller.prefix}  {now - caller.begun:6.1f} s  {line}")
+                self._tell(f"{caller.prefix}  {now - caller.begun:6.1f} s  {line}")
 
         caller.phone = switch.call(to, from_number, on_event=show, **options)
         return caller.phone
+
+    def _tell(self, line: str, *, err: bool = False) -> None:
+        try:
+            click.echo(line, err=err)
+        except BrokenPipeError:  # who reads has gone, as `head` does; the switch must not stumble over it
+            if not self.left:
+                self.left = True
+                gevent.spawn(self.hangup)
 
     def rings(self, handset: Handset) -> None:
         """An agent's phone rings and waits for a hand."""
         self.handsets.append(handset)
         number = len(self.handsets)
         prefix = next((caller.prefix for caller in self.callers if caller.phone is handset.caller), "")
-        click.echo(f"{prefix}            phone {number} ({handset.who}): a{number} answers, b{number} busy, r{number} rejects")
+        self._tell(f"{prefix}            phone {number} ({handset.who}): a{number} answers, b{number} busy, r{number} rejects")
 
         def over(cause: str) -> None:
             if not handset.lifted and not handset.cause:
-                click.echo(f"{prefix}            phone {number} ({handset.who}) stops ringing: {_STOPS.get(cause, cause)}")
+                self._tell(f"{prefix}            phone {number} ({handset.who}) stops ringing: {_STOPS.get(cause, cause)}")
 
         handset.told = over
 
@@ -102,7 +110,7 @@ class Terminal:
         else:
             complaint = self._caller(int(number or 0), text)
         if complaint:
-            click.echo(f"  {complaint}", err=True)
+            self._tell(f"  {complaint}", err=True)
 
     def _caller(self, number: int, text: str) -> str:
         """Keys or `h` for one call, 0 for the only one. What is wrong with that, or nothing."""

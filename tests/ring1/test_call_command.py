@@ -184,3 +184,29 @@ def test_the_help_tells_what_can_be_typed() -> None:
     shown = CliRunner().invoke(call, ["--help"]).output
     for line in ("2:12#", "the caller hangs up", "a1 ", "b1, r1", "e1 ", "Ctrl-C"):
         assert line in shown, shown
+
+
+def test_who_reads_no_longer_ends_the_command(terminals: list[Terminal], tmp_path: Path) -> None:
+    terminal = start(terminals, tmp_path)
+    assert terminal.process.stdout is not None
+    terminal.process.stdout.readline()
+    terminal.process.stdout.close()
+    terminals.remove(terminal)  # there is nothing left to read at its end
+    try:
+        assert terminal.process.wait(SECONDS) == 1
+    finally:
+        terminal.process.kill()
+
+
+@pytest.mark.parametrize("keys", ["1x", "1 2"])
+def test_what_no_phone_has_is_refused(keys: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(call, ["--to", NUMBER, "--from", "+919811111111", "--keys", keys])
+    assert result.exit_code == 2
+    assert "0 to 9, * and #" in result.output
+
+
+def test_where_nobody_types_the_cure_is_told(terminals: list[Terminal], tmp_path: Path) -> None:
+    terminal = start(terminals, tmp_path)
+    assert terminal.process.stdin is not None
+    terminal.process.stdin.close()
+    terminal.until("write --keys")
