@@ -198,7 +198,12 @@ class Here:
     @property
     def _we_hung_up(self) -> bool:
         """And died right behind it."""
-        return isinstance(self.session, GoneSession) and self.session.ended_by == "exoflow"
+        return isinstance(self.session, GoneSession) and self.session.ended_by == "exoflow" and not self._fell_back
+
+    @property
+    def _fell_back(self) -> bool:
+        """Has the dialplan's fallback had the caller?"""
+        return bool(self.session.channel.variable("exo_fallback"))
 
     @property
     def _is_marked(self) -> bool:
@@ -229,12 +234,13 @@ class Here:
                 what = "exoflow died behind the call's end"
             elif self._we_hung_up:
                 what = "exoflow had hung up, and died right behind it"
-            elif self.caller_gone and self.session.channel.variable("exo_fallback"):
+            elif self.caller_gone and self._fell_back:
                 what = "The dialplan's fallback had the call until its end"
             elif self.caller_gone:
                 what = "The caller left while no exoflow had him"
             else:
-                what = "The call came back after its socket was lost"
+                ended = self.session.channel.variable("exo_end")
+                what = f"The call came back: {_LOST.get(ended, 'exoflow died or was replaced')}"
             text = f"{what}{': ' if found else ''}{found}; it goes on at {self.step}"
             self.call.note("C", "call.resumed", text, step=self.step)
 
@@ -375,6 +381,13 @@ class Here:
         except ExoflowError:
             # without the event socket our own one does: an `api` does not wait behind the application
             self.session.api(f"uuid_break {self.session.uuid}")
+
+
+# by what the dialplan says became of the process that had the call (exo_end)
+_LOST = {
+    "lease": "exoflow stood still, and its lease on the call ran out",
+    "mute": "exoflow had not taken it in time",
+}
 
 
 def _number(text: str) -> int:

@@ -67,3 +67,24 @@ def test_exoflow_dies_in_the_steps_behind_a_caller_who_has_left(hall: Start) -> 
     assert len(h.crm.to("/tell")) == 2
     assert "while no exoflow had him" not in entry(state, "call.resumed").text
     assert "exoflow died behind the call's end" in entry(state, "call.resumed").text
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("died", "died or was replaced"),
+        ("lease", "its lease on the call ran out"),
+        ("mute", "The dialplan's fallback had the call until its end"),
+    ],
+)
+def test_a_call_that_comes_back_says_what_became_of_the_process_before(hall: Start, end: str, said: str) -> None:
+    h = hall({"hello": say("Good morning, how nice of you to call.", "bye"), "bye": BYE})
+    phone = h.call()
+    assert phone.wait_until(lambda p: bool(p.heard), WAIT)
+    assert phone.session is not None
+    real = phone.session.channel.set
+    # whatever the dialplan sets
+    phone.session.channel.set = lambda name, value: real(name, end if name == "exo_end" else value)  # type: ignore[method-assign]
+    h.lose_socket(phone)
+    assert phone.wait(WAIT)
+    assert said in entry(closed(h), "call.resumed").text
