@@ -74,7 +74,6 @@ def test_exoflow_dies_in_the_steps_behind_a_caller_who_has_left(hall: Start) -> 
     [
         ("died", "died or was replaced"),
         ("lease", "its lease on the call ran out"),
-        ("mute", "The dialplan's fallback had the call until its end"),
     ],
 )
 def test_a_call_that_comes_back_says_what_became_of_the_process_before(hall: Start, end: str, said: str) -> None:

@@ -14,6 +14,7 @@ from support.supervisor import RESTART_SECONDS
 
 from ring2.box import Box
 from ring2.network import Exchange
+from ring2.site import entry
 
 KILLS, SEED = 4, 11
 SETTLED_SECONDS = 1.0  # of silence behind a restart: the call given to exoflow, looked up, and its prompt begun
@@ -51,3 +52,6 @@ def test_a_talk_that_ends_while_no_exoflow_is_there_is_recorded_apart_from_the_f
     calls = away.talks_on(site)
     settle(site, calls)
     assert judge_each(site, calls, served=True).violations == []
+    state = site.stored(calls[0].channel)
+    assert state is not None
+    assert "The dialplan's fallback had the call until its end" in entry(state, "call.resumed").text
