@@ -31,15 +31,15 @@ class Consent:
         here.answer()
         key = self._ask(here, step)
         here.consent = key == step.consent.agree
+        answer = "agreed" if here.consent else "refused"
+        with suppress(CallEnded):  # it is for the dialplan's fallback, which may have to do without us (50-fallback.xml)
+            here.execute("set", f"exo_consent={answer}")
         if here.consent:
             here.note("C", "consent.agreed", "The caller agreed to being recorded", key=key)
         else:
             without = "No consent to being recorded: none of the two keys was pressed"
             why = "The caller refused to be recorded" if key else without
             here.note("C", "consent.refused", why, key=key)
-        answer = "agreed" if here.consent else "refused"
-        with suppress(CallEnded):  # it is for the dialplan's fallback, which may have to do without us (50-fallback.xml)
-            here.execute("set", f"exo_consent={answer}")
         return answer
 
     def _ask(self, here: Here, step: ConsentStep) -> str:
