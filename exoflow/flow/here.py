@@ -220,11 +220,15 @@ class Here:
         keeps them for the next process, until one has used them."""
         quiet = 0 if self._in_gap else QUIET_ROUNDS
         self._in_gap = False
+        before, own = self.keys_typed, ""
         while quiet < QUIET_ROUNDS:
             self.execute("set", f"exo_typed={self.keys_typed}")  # a round trip, of a frame at least
-            keys = "".join(key for key in self.session.take_keys() if key in KEYS)
-            self.keys_typed += keys
-            quiet = 0 if keys else quiet + 1
+            own += self.session.take_keys()
+            told = self.parts.lines.keys(self.session.uuid, _number(self.session.channel.variable("exo_socket_at")))
+            # our socket hears of the first one only if it was quicker than the switch
+            keys = "".join(key for key in (told if told.endswith(own) else own) if key in KEYS)
+            quiet = 0 if before + keys != self.keys_typed else quiet + 1
+            self.keys_typed = before + keys
 
     def came_back(self, found: str = "") -> None:
         """The journey's line of a call that comes back, once: what was found, for people."""

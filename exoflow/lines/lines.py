@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ ASK_SECONDS = 2.0  # for what a call waits for; FreeSWITCH answers within a mill
 RELOAD_SECONDS = 10.0  # a configuration of some hundred kB is read within 0.1 s; a busy box needs more
 LIST_AGAIN_SECONDS = 2.0  # the switch's list lags: a channel made right before we connected is not in it (core database)
 RECOUNT_SECONDS = 60.0  # what events told is compared with the list now and then
+MAX_KEYS = 1000  # of all calls, the newest; asked for within a second of a call's return
 LATE_SECONDS = 30.0  # a leg's release may be heard after its call's end; then it is forgotten
 
 
@@ -36,6 +38,7 @@ class Lines:
         self._keeper: gevent.Greenlet | None = None
         self._legs: dict[str, LegEvents] = {}
         self._recordings: dict[str, RecordingEvents] = {}
+        self._keys: deque[tuple[str, int, str]] = deque(maxlen=MAX_KEYS)  # channel, epoch microseconds, key
         self._reload_owed = False
         self.problem = "not connected yet"
         self.on_up: Callable[[], None] = lambda: None
@@ -87,6 +90,13 @@ class Lines:
         self._reload_owed = True
         self._up_link().api("reloadxml", deadline=RELOAD_SECONDS)
         self._reload_owed = False
+
+    def keys(self, channel: str, since: int) -> str:
+        """Keys that the switch took from a channel since then (epoch microseconds), oldest first.
+
+        The channel of a call that comes back may park, and take the first ones, before the call's own socket hears of any.
+        """
+        return "".join(key for whose, at, key in self._keys if whose == channel and at >= since)
 
     @contextmanager
     def leg(self, uuid: str, on_change: Callable[[LegEvents], None]) -> Iterator[LegEvents]:
@@ -169,6 +179,11 @@ class Lines:
             recording = self._recordings.get(event.get("Record-File-Path"))
             if recording is not None:
                 recording.hear(event)
+            return
+        if event.name == "DTMF":
+            text = event.get("Event-Date-Timestamp")
+            at = int(text) if text.isascii() and text.isdigit() else 0
+            self._keys.append((event.get("Unique-ID"), at, event.get("DTMF-Digit")))
             return
         self._occupancy.hear(event)
         leg = self._legs.get(event.get("Unique-ID"))

@@ -1,0 +1,43 @@
+"""A call comes back with keys waiting in its channel: the switch may take the first before the call's own socket hears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hall import BYE, WAIT, Hall, eventually, menu, say
+
+from exoflow.esl.session import CallSession
+from exoflow.lines.lines import Lines
+
+Start = Callable[..., Hall]
+ASK = {"gather": {"say": "Your number?", "digits": 4, "timeout": 3}, "next": "bye"}
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [("4711", "4711"), ("711", "4711"), ("", "4711"), ("4711", ""), ("4711", "471")],
+    ids=["both hear all", "own misses the first", "own misses all", "no event socket", "event socket is late"],
+)
+def test_keys_that_either_socket_hears_of_count_once(hall: Start, monkeypatch: pytest.MonkeyPatch, own: str, told: str) -> None:
+    h = hall({"hello": say("Good morning.", "wait"), "wait": {"pause": {"seconds": 2}, "next": "ask"}, "ask": ASK, "bye": BYE})
+    heard = [own]
+    monkeypatch.setattr(CallSession, "take_keys", lambda session: heard.pop() if heard else "")
+    monkeypatch.setattr(Lines, "keys", lambda lines, channel, since: told)
+    phone = h.call()
+    assert phone.wait_until(lambda p: bool(p.heard), WAIT)
+    h.lose_socket(phone)
+    state = h.ended(phone)
+    assert [one.evidence["digits"] for one in state.journey if one.code == "gather.digits"] == ["4711"]
+
+
+def test_the_event_socket_tells_of_a_channels_keys_since_a_moment(hall: Start) -> None:
+    h = hall({"ask": menu({"1": "bye"}), "bye": BYE})
+    phone = h.call(keys=["1"])
+    h.ended(phone)
+    assert phone.session is not None
+    channel = phone.session.channel.uuid
+    lines = h.service.lines
+    eventually(lambda: lines.keys(channel, 0) == "1")
+    ((_, at, _),) = lines._keys
+    assert (lines.keys(channel, at), lines.keys(channel, at + 1), lines.keys("another", 0)) == ("1", "", "")
