@@ -152,7 +152,7 @@ def _types(told: Told) -> None:
 
 
 def _in_gap(told: Told) -> bool:
-    return bool(told.site.kills) and time.time() - told.site.kills[-1] < GAP_SECONDS
+    return time.time() - told.site.died_at < GAP_SECONDS
 
 
 def _talks(told: Told) -> None:

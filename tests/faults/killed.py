@@ -33,7 +33,8 @@ class Killed(Site):
 
     def start(self) -> None:
         """Returns when exoflow accepts calls."""
-        self.kills: list[float] = []  # epoch seconds
+        self.kills: list[float] = []  # epoch seconds, freezes too
+        self.died_at = 0.0  # the last time that it was killed at once
         self.crm.start()
         self._dripping.__enter__()
         for path in ASKED:
@@ -53,9 +54,10 @@ class Killed(Site):
 
     def kill(self) -> float:
         """With SIGKILL; when it was, epoch seconds."""
-        self.kills.append(time.time())
+        self.died_at = time.time()
+        self.kills.append(self.died_at)
         self.supervisor.kill()
-        return self.kills[-1]
+        return self.died_at
 
     def freeze(self) -> float:
         """With SIGSTOP; the supervisor's watchdog ends it, if it looks."""
