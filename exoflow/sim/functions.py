@@ -1,6 +1,6 @@
 """The API functions that the dialplan uses inside `${…}`: without effect on anything, so that they may run here.
 
-Sources: mod_expr.c, mod_commands.c (cond_function 2109, strepoch, strftime, file_exists).
+Sources: mod_expr.c, mod_commands.c (cond_function 2109, strepoch, file_exists), mod_dptools.c (strftime).
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ def _epoch(session: Session, _: str) -> str:
 
 
 def _strftime(session: Session, form: str) -> str:
-    """The box's local time; the other form, `epoch|format`, nobody of ours uses."""
+    """The box's local time, now or at `epoch|`, behind which one character is left out (mod_dptools.c:2047)."""
+    epoch, bar, rest = form.partition("|")
+    if bar and _NUMBER.match(epoch):
+        return datetime.fromtimestamp(float(epoch)).strftime(rest[1:])
     return datetime.fromtimestamp(session.switch.clock.micros() / 1e6).strftime(form)
 
 

@@ -6,12 +6,15 @@ import random
 import re
 import shutil
 import stat
+import time
 import wave
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hall import BYE, Hall, eventually
@@ -37,7 +40,7 @@ EXPANSIONS = {
     "${exo_did}",
     "${originate_disposition}",
     "${exo_fallback_record}",
-    "${strftime(%Y/%m/%d)}",
+    "${strftime(${expr(${strepoch()}",
     "${uuid}",
 }
 EVIL = [
@@ -55,6 +58,16 @@ EVIL = [
     "^.*",
     "../../etc",
 ]
+
+
+@pytest.fixture(autouse=True)
+def indian_box(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The file has the distance between the box's time zone and the account's."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture
@@ -332,6 +345,20 @@ def test_the_numbers_own_agents_are_rung_in_order_and_the_talk_is_recorded(confi
         assert sound.getnchannels() == 2
         assert sound.getnframes() / sound.getframerate() == pytest.approx(5, abs=0.2)
     assert "loops=2" not in " ".join(phone.texts), "a talk is the end"
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+def test_a_recordings_day_is_the_accounts(config: Config, tmp_path: Path, zone: str) -> None:
+    """14 h ahead of UTC and 12 h behind: at any moment one of them has another day than the box."""
+    config.accounts["acme"] = config.accounts["acme"].model_copy(update={"time_zone": zone})
+    with serve(config, tmp_path, {ASHA: AgentScript.answers(1.0, 1.0)}) as switch:
+        days = {datetime.fromtimestamp(switch.clock.micros() / 1e6, ZoneInfo(zone)).strftime("%Y/%m/%d")}
+        phone = switch.call(ACME, FROM)
+        assert phone.wait(20)
+        assert phone.session is not None
+        days.add(datetime.fromtimestamp(switch.clock.micros() / 1e6, ZoneInfo(zone)).strftime("%Y/%m/%d"))
+    path = Path(phone.session.channel.variables["exo_fallback_record"])
+    assert str(path.parent.relative_to(config.base / "recordings/acme")) in days
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import gevent
 import pytest
@@ -35,8 +36,11 @@ trunks:
   down: {{gateway: nowhere, outbound: {{dial_prefix: ""}}}}
   {trunk}: {{gateway: {trunk}, std_code: "80", outbound: {{cli: "8030752400", dial_prefix: "0"}}}}
 """
+FAR = ("Pacific/Kiritimati", "Etc/GMT+12")
+"""14 h ahead of UTC and 12 h behind: at any moment one of them has another day than the box"""
 ACME = """
 name: Acme
+time_zone: {zone}
 numbers:
   - {{number: "+918030752400", trunk: {trunk}, flow: main}}
 agents: {{asha: {{number: "+91{asha}"}}, ravi: {{number: "+91{ravi}"}}}}
@@ -56,7 +60,9 @@ flows: {{main: {{start: bye, steps: {{bye: {{hangup: {{}}}}}}}}}}
 @pytest.fixture
 def config(fs: Box, tmp_path: Path) -> Iterator[Config]:
     """Published to the box; taken away behind the test."""
-    values = {"trunk": fs.trunk, "asha": ASHA, "ravi": RAVI, "meena": MEENA}
+    now = datetime.now(UTC)
+    zone = next(name for name in FAR if now.astimezone(ZoneInfo(name)).date() != now.astimezone().date())
+    values = {"trunk": fs.trunk, "zone": zone, "asha": ASHA, "ravi": RAVI, "meena": MEENA}
     folder = fs.conf / "dialplan" / "fallback"
     (tmp_path / "accounts").mkdir()
     main = EXOFLOW.format(
@@ -106,7 +112,8 @@ def test_a_numbers_own_agents_are_rung_and_the_talk_is_recorded(fs: Box, exchang
     assert (told["exo_fallback"], told["exo_fallback_account"], told["exo_fallback_leg"]) == ("refused", "acme", "3")
     assert told["exo_fallback_number"] == "+918030752400"
     path = Path(told["exo_fallback_record"])
-    day = datetime.fromtimestamp(int(told["answer_epoch"])).strftime("%Y/%m/%d")
+    zone = ZoneInfo(config.accounts["acme"].time_zone)
+    day = datetime.fromtimestamp(int(told["answer_epoch"]), zone).strftime("%Y/%m/%d")
     assert path == fs.recordings / "own" / "acme" / day / f"fallback-{told['uuid']}.wav"
     recorded = read_wav(path)
     assert recorded.seconds == pytest.approx(3, abs=0.3)
