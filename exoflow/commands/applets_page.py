@@ -39,7 +39,8 @@ In the texts of {templates} `{{name}}` stands for a variable, or for what every 
 `gather` with `variable`, and from a flow's `parameters`.
 
 For each applet it is said what it does when the caller, the store or the CRM is gone. An entry of the journey is written as its
-code, with what shows it (its evidence) in brackets.
+code, with what shows it (its evidence) in brackets. One that is the call's reason is so if the call was missed; a call that
+was answered or served, or left a message, has none.
 
 This page is written by `exoflow schema --applets > docs/applets.md`.
 """

@@ -132,8 +132,8 @@ class SwitchStep(Step):
     cases: dict[Annotated[str, Field(min_length=1, max_length=200)], str] = Field(
         min_length=1,
         max_length=MAX_CASES,
-        description="value to the step it leads to. Numbers as +91…; with digits and numbers a `*` at the end stands for any "
-        "further digits, and the longest case wins; `withheld` for callers without a number",
+        description="value to the step it leads to. Numbers as +91…; with `on: digits`, `caller` and `dialled` a `*` at the "
+        "end stands for any further digits, and the longest case wins; `withheld` for callers without a number",
     )
     otherwise: str = Field(description="the step if no case fits, or nothing is known")
 

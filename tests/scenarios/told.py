@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from exoflow.calls.model import CallState
 from exoflow.sim.crm import Request
@@ -15,7 +17,7 @@ from scenarios.script import Journey, Scenario, journey
 
 # of the dialect's parameters: those that differ from call to call
 BY_CHANCE = re.compile(
-    r"CallSid|Created|StartTime|EndTime|CurrentTime|DialCallDuration|RecordingUrl|flow_id|tenant_id"
+    r"CallSid|Created|StartTime|EndTime|CurrentTime|DialCallDuration|RecordingUrl|flow_id|tenant_id|timestamp"
     r"|CallFrom|CallTo|From|To|OutgoingPhoneNumber|DialWhomNumber|ForwardedFrom|Legs\[\d+\]\[(OnCallDuration|Number|CallerId)\]"
 )
 
@@ -94,7 +96,18 @@ def normal(lines: Journey) -> Journey:
 
 
 def parameters(request: Request) -> dict[str, str]:
-    return {name: value for name, value in request.params if BY_CHANCE.fullmatch(name) is None}
+    """Of the query, and the texts of a form or a JSON body."""
+    sent = [*request.params, *_body(request)]
+    return {name: value for name, value in sent if BY_CHANCE.fullmatch(name) is None}
+
+
+def _body(request: Request) -> list[tuple[str, str]]:
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    if kind == "application/x-www-form-urlencoded":
+        return parse_qsl(request.body.decode(), strict_parsing=True)
+    if kind != "application/json":
+        return []
+    return [(name, value) for name, value in json.loads(request.body).items() if isinstance(value, str)]
 
 
 def written(lines: Journey) -> list[Any]:

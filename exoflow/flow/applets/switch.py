@@ -11,8 +11,8 @@ from exoflow.flow.hidden import STARS
 class Switch:
     """Goes on by one value: `on: select` is the `{"select": "…"}` that the last passthru's answer 200 had as its body (facts,
     exotel-dialect.md section 3); `on: digits` the last digits pressed; `on: caller` and `on: dialled` a number of the call in
-    E.164, or `withheld`; `variable` a variable. Under `cases` digits and numbers may end in `*` for any further digits; the
-    longest case that fits wins.
+    E.164, or `withheld`; `variable` a variable. With `digits`, `caller` and `dialled` a case may end in `*` for any
+    further digits, and the longest that fits wins; of a variable and of `select` it is the whole value.
 
     Branches: one a case; `otherwise` if none fits or nothing is known.
     Caller gone: works as ever. Store gone: works as ever. CRM gone: after a failed passthru there is no select, so it is
