@@ -27,6 +27,7 @@ STARVED_SECONDS = 9.0  # of silence: the watchdog, the restart, and a question's
 FROZEN_SECONDS = 28.0  # until a frozen app's call is somebody else's: lease and guard (docs/freeswitch-conf.md)
 DEATHS_SECONDS = 3.5  # from the third death until somebody is rung
 GUARD_SECONDS = 6.5  # the socket is kept for a process that does not come (docs/freeswitch-conf.md)
+HELD_SECONDS = 0.3  # an app that had the call for less than 0.1 s counts as not there (dialplan/from-pri/40-died.xml)
 NO_WATCHDOG = 3600.0
 MENU = ((0.3, "1"),)
 TALKS, RINGS = Telephone("answers", 0.5, 60.0), Telephone("nothing", 0.5, 0.0)
@@ -128,6 +129,7 @@ def dies_thrice(site: Killed) -> list[Told]:
         told.phone.wait_answered()
     gevent.sleep(2.0)
     for death in range(1, 4):
+        gevent.sleep(HELD_SECONDS)
         lives = len(site.supervisor.lives)
         site.kill()
         site.supervisor.wait_ready(20, lives=lives + 1)
