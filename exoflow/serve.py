@@ -125,6 +125,7 @@ class Service:
             no_descriptor=lambda: self.server.counters["emfile"],
             reload_refused=lambda: self.reload_problem,
             folders=lambda: Folders(self.store.path, config.switch.recordings, config.switch.cdr, config.spill),
+            crm=self.crm.breaker.state,
         )
         return WebServer(config.web.listen_address, HealthPages(Readiness(sources).state))
 

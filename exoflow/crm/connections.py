@@ -24,7 +24,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from exoflow.crm.addresses import IPNetwork, why_refused
 from exoflow.crm.resolver import Resolver
 
-FailureReason = Literal["url", "dns", "refused", "address", "tls", "timeout", "reset", "body"]
+FailureReason = Literal["url", "dns", "refused", "address", "tls", "timeout", "reset", "body", "open"]
 
 # Bytes of one answer on the wire, headers, interim answers and chunk sizes included: 64 KiB of body in chunks of one byte
 # make 400 KiB. Without it a server that sends "100 Continue" or one endless chunk size for ever is read for ever, and

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from exoflow import __version__
 from exoflow.crm import connections
 from exoflow.crm.addresses import networks
+from exoflow.crm.breaker import Breaker, CircuitOpen
 from exoflow.crm.connections import Checks, FailureReason, Refusal, Trail, diagnose, pool_classes
 from exoflow.crm.mask import excerpt, mask_url
 from exoflow.crm.resolver import Resolver
@@ -47,21 +48,33 @@ _CURES: dict[FailureReason, str] = {
     "timeout": "make the CRM answer sooner, or give the step a longer `timeout`",
     "reset": "look into the CRM's own log: its server, or a proxy before it, dropped the request",
     "body": "the URL must lead to the CRM's own answer, plain and short, not to a page or a file",
+    "open": "cure the last failure; `exoflow crm test` asks the CRM now, and it is asked again by itself",
 }
 
 
 class CrmFailure(ExoflowError):
-    """There is no usable answer. `url` is masked; `status` is set if the CRM got as far as a status line."""
+    """There is no usable answer. `url` is masked; `status` is set if the CRM got as far as a status line; `circuit` is the
+    breaker's evidence, empty if it was closed."""
 
-    def __init__(self, reason: FailureReason, url: str, ms: int, detail: str, status: int | None = None) -> None:
+    def __init__(
+        self,
+        reason: FailureReason,
+        url: str,
+        ms: int,
+        detail: str,
+        status: int | None = None,
+        circuit: Mapping[str, Any] | None = None,
+    ) -> None:
         self.reason, self.url, self.ms, self.detail, self.status = reason, url, ms, detail, status
+        self.circuit = circuit or {}
         self.cure = _CURES[reason]
         super().__init__(f"{url}: {detail} (after {ms} ms); {self.cure}")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a CRM answered, whatever the status. `url` and `excerpt` are masked: the account may see them."""
+    """What a CRM answered, whatever the status. `url` and `excerpt` are masked: the account may see them. `circuit` is the
+    breaker's evidence, empty if it was closed."""
 
     status: int
     headers: Mapping[str, str]  # names in any case
@@ -69,6 +82,7 @@ class Answer:
     ms: int
     url: str
     excerpt: str = ""  # the body's first 200 bytes
+    circuit: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Adapter(HTTPAdapter):
@@ -105,6 +119,7 @@ class CrmClient:
         self._pool_size, self._resolver = pool_size, resolver or Resolver()
         self._context = _trusting(ca_file)
         self._adapters: dict[tuple[str, ...], _Adapter] = {}
+        self.breaker = Breaker()
         self.in_flight = 0  # requests that wait for their answer: a rehearsal's clock must not overtake them
 
     def get(
@@ -116,13 +131,30 @@ class CrmClient:
         allow_private: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
         mask: Collection[str] = (),
+        account: str = "",
     ) -> Answer:
         """Asks by GET; `params` follow the URL's own query.
 
         `deadline` in seconds is for everything, from the name's look-up to the body's last byte; `mask` are further
-        secret query keys. Any status is an Answer. Raises CrmFailure.
+        secret query keys; `account` is whose circuit breaker it passes, if a caller waits. Any status is an Answer. Raises
+        CrmFailure.
         """
-        return self._ask("GET", with_params(url, params), None, deadline, allow_private, headers, mask)
+        whole = with_params(url, params)
+        if not account:
+            return self._ask("GET", whole, None, deadline, allow_private, headers, mask)
+        try:
+            with self.breaker.passing(account, url) as passage:
+                try:
+                    answer = self._ask("GET", whole, None, deadline, allow_private, headers, mask)
+                except CrmFailure as failure:
+                    passage.failed(failure.reason, failure.detail)
+                    failure.circuit = passage.evidence
+                    raise
+                passage.answered()
+                return replace(answer, circuit=passage.evidence)
+        except CircuitOpen as refused:
+            detail, evidence = refused.detail, refused.evidence
+        raise CrmFailure("open", mask_url(whole, mask), 0, detail, circuit=evidence)
 
     def post(
         self,

@@ -36,13 +36,14 @@ def ask(here: Here, url: str, *, timeout: float, hold: Prompt | None, headers: M
 
     Never raises for the CRM's sake: every failure is noted with its cure and returned.
     """
-    found = while_asking(here, _request(here, url, timeout, headers), hold_sound(here, hold, timeout), timeout)
+    request = _request(here, url, timeout, headers, waits=not here.caller_gone)
+    found = while_asking(here, request, hold_sound(here, hold, timeout), timeout)
     return _told(here, here.step, url, found, here.failed)
 
 
 def tell(here: Here, url: str, *, timeout: float) -> None:
     """GETs `url` beside the flow, with what is known now; what comes of it is noted at the step that told."""
-    request, step = _request(here, url, timeout, None), here.step
+    request, step = _request(here, url, timeout, None, waits=False), here.step
 
     def note(stage: Stage, code: str, text: str, **evidence: Any) -> None:
         here.call.note(stage, code, text, step=step, **evidence)
@@ -53,8 +54,10 @@ def tell(here: Here, url: str, *, timeout: float) -> None:
     here.afterwards(send, seconds=timeout + TELL_MARGIN)
 
 
-def _request(here: Here, url: str, timeout: float, headers: Mapping[str, str] | None) -> Callable[[], Answer | CrmFailure]:
-    """The question with what is known of the call now, to be asked."""
+def _request(
+    here: Here, url: str, timeout: float, headers: Mapping[str, str] | None, *, waits: bool
+) -> Callable[[], Answer | CrmFailure]:
+    """The question with what is known of the call now, to be asked. `waits`: the caller does, and is not held by a dead CRM."""
     account, crm = here.account, here.parts.crm
     sent = parameters(here.call.state, now=datetime.now(UTC), account=account, account_id=here.account_id, digits=here.digits)
     secret = [] if here.call.state.digits != STARS else ["digits"]
@@ -68,6 +71,7 @@ def _request(here: Here, url: str, timeout: float, headers: Mapping[str, str] | 
                 allow_private=account.crm.allow_private,
                 headers=headers,
                 mask=[*account.crm.mask, *secret],
+                account=here.account_id if waits else "",
             )
         except CrmFailure as failure:  # as a value: gevent would print it as an unhandled exception of its greenlet
             return failure
@@ -83,11 +87,11 @@ def _told(here: Here, step: str, url: str, found: Answer | CrmFailure, failed: C
         code = f"crm.{found.reason}"
         stage = _STAGE.get(found.reason, "D")
         text = f"{urlsplit(url).hostname}: {found.detail} (after {found.ms} ms); {found.cure}"
-        failed(stage, code, text, url=shown_url, status=found.status, ms=found.ms)
+        failed(stage, code, text, url=shown_url, status=found.status, ms=found.ms, **found.circuit)
         return Asked(None, code)
     code = f"crm.{found.status}"
     shown: dict[str, Any] = {"url": shown_url, "status": found.status, "ms": found.ms}
-    shown["answer"] = here.hidden.cover(found.excerpt)
+    shown |= {"answer": here.hidden.cover(found.excerpt), **found.circuit}
     if found.status >= 400 or found.status < 200:
         cure = "see the CRM's own log for the error" if found.status >= 500 else "check the URL and its key"
         failed("E", code, f"The CRM answered {found.status} in {found.ms} ms; {cure}", **shown)

@@ -55,6 +55,7 @@ class Sources:
     no_descriptor: Callable[[], int] = lambda: 0  # times since the start that a call could not be accepted for want of one
     reload_refused: Callable[[], str] = lambda: ""
     folders: Callable[[], Folders | None] = lambda: None
+    crm: Callable[[], list[dict[str, Any]]] = list  # CRM hosts that are not asked at present; an account's trouble, not ours
 
 
 @dataclass
@@ -65,6 +66,7 @@ class State:
     store: StoreHealth
     active: int
     most: int
+    crm: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def ready(self) -> bool:
@@ -76,6 +78,7 @@ class State:
             "reasons": [asdict(reason) for reason in self.reasons],
             "calls": {"active": self.active, "limit": self.most},
             "store": asdict(self.store),
+            "crm": self.crm,
         }
 
     def text(self) -> str:
@@ -104,7 +107,7 @@ class Readiness:
         store = self._sources.store()
         active, most = self._sources.calls()
         reasons = [*_of_store(store), *self._of_calls(active, most), *on_disks]
-        return State(reasons, store, active, most)
+        return State(reasons, store, active, most, self._sources.crm())
 
     def stop(self) -> None:
         self._thread.kill()

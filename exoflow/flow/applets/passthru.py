@@ -22,8 +22,9 @@ class Passthru:
     Caller gone: sent all the same, for CRMs take the call's data from a passthru behind a connect. Store gone: works as ever.
     CRM gone: `failed`, with the reason in the journey.
     Journey: crm.200 … (any status), crm.dns, crm.refused, crm.address, crm.tls, crm.timeout, crm.reset, crm.body (evidence url,
-    status, ms, answer); passthru.branch (evidence branch, because, select); passthru.again (asked once more, for the call's
-    socket was lost in the question); passthru.beside.
+    status, ms, answer); crm.open (not asked, since the host did not answer lately; evidence circuit, since, last_failure);
+    passthru.branch (evidence branch, because, select); passthru.again (asked once more, for the call's socket was lost in the
+    question); passthru.beside.
     """
 
     needs_caller = False
