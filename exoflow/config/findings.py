@@ -123,6 +123,7 @@ RULES = {
         ("W704", "deliveries without secret", "The CRM could not tell our deliveries from anybody else's."),
         ("W705", "event socket without password", "FreeSWITCH's event socket asks for one."),
         ("W706", "no folder of CDR files", "How calls end while exoflow is away is in FreeSWITCH's CDR files."),
+        ("W707", "no folder for the fallback", "What FreeSWITCH does by itself while exoflow is away is written into it."),
         ("E801", "not a web address", "CRMs are asked by http or https."),
         ("E802", "not a network", "Networks are written as address/bits."),
         ("W803", "private address not allowed", "The HTTP client refuses private addresses that the account does not allow."),

@@ -52,7 +52,8 @@ class Rehearsal:
         self.switch.start()
         host, port = self.switch.event_socket_address
         event_socket = EventSocket(host=host, port=port, password=SecretStr(password))
-        changes: dict[str, object] = {"listen": "127.0.0.1:0", "event_socket": event_socket}
+        # what is written into `fallback` a real FreeSWITCH may be reading
+        changes: dict[str, object] = {"listen": "127.0.0.1:0", "event_socket": event_socket, "fallback": None}
         self.config = config
         if scratch is not None:
             changes["recordings"], changes["cdr"] = scratch / "recordings", scratch / "cdr"

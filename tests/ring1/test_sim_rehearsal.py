@@ -57,6 +57,7 @@ def test_nothing_uses_the_addresses_or_folders_of_a_server_that_runs_here(tmp_pa
         assert changed.switch.event_socket.port == rehearsal.switch.event_socket_address[1]
         assert str(scratch) in changed.store
         assert changed.switch.recordings.is_relative_to(scratch)
+        assert (config.switch.fallback is None, changed.switch.fallback) == (False, None)
         assert (changed.prompts.folder, changed.prompts.engine) == (scratch / "prompts", "text")
         assert changed.accounts is config.accounts
         event_socket(rehearsal.switch.event_socket_address, changed.switch.event_socket.password_text())

@@ -12,6 +12,13 @@ from exoflow.config.promptpath import prompt_path
 
 
 def check(draft: Draft) -> Iterator[Finding]:
+    main = draft.main
+    if main is not None and main.switch.fallback is None and any(a.account.groups for a in draft.accounts):
+        message = (
+            "no agent is rung while exoflow is away; write under `switch` where FreeSWITCH's dialplan/fallback is, e.g. "
+            "`fallback: /etc/freeswitch/dialplan/fallback`, and let exoflow's user write into it"
+        )
+        yield draft.main_document.at("W707", message, "switch", key=True)
     for account in draft.accounts:
         yield from _group(account)
         yield from _sound(account, None if draft.main is None else draft.main.prompts)

@@ -17,7 +17,6 @@ def check(draft: Draft) -> Iterator[Finding]:
         yield from _groups(account)
         yield from _steps(account)
         yield from _time_zone(account)
-    yield from _unused_sections(draft)
 
 
 def _numbers(a: AccountDraft, draft: Draft) -> Iterator[Finding]:
@@ -85,8 +84,3 @@ def _time_zone(a: AccountDraft) -> Iterator[Finding]:
         near = did_you_mean(name, zoneinfo.available_timezones())
         cure = near if near.startswith(DID_YOU_MEAN) else "; write it as in the tz database, e.g. `Asia/Kolkata`"
         yield a.document.at("E306", f"unknown time zone `{name}`{cure}", "time_zone")
-
-
-def _unused_sections(draft: Draft) -> Iterator[Finding]:
-    if draft.main is not None and draft.main.web is not None:
-        yield draft.main_document.at("W951", "`web` is not used by this version", "web", key=True)
