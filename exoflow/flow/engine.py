@@ -117,7 +117,8 @@ def _finish(here: Here) -> None:
         call.caller_gone(_ended_at(session), session.cause, session.q850, "exoflow")
     here.wait_for_aftermath()
     outcome = _outcome(call.state, here.at.passed_over)
-    reason = "" if outcome in ("answered", "served", "voicemail") else here.at.reason or "caller.left"
+    usual = "door.fallback" if here.fell_back else "caller.left"
+    reason = "" if outcome in ("answered", "served", "voicemail") else here.at.reason or usual
     if outcome == "abandoned":
         reason = "caller.left"
     call.close(outcome, reason)

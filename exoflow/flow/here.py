@@ -198,10 +198,10 @@ class Here:
     @property
     def _we_hung_up(self) -> bool:
         """And died right behind it."""
-        return isinstance(self.session, GoneSession) and self.session.ended_by == "exoflow" and not self._fell_back
+        return isinstance(self.session, GoneSession) and self.session.ended_by == "exoflow" and not self.fell_back
 
     @property
-    def _fell_back(self) -> bool:
+    def fell_back(self) -> bool:
         """Has the dialplan's fallback had the caller?"""
         return bool(self.session.channel.variable("exo_fallback"))
 
@@ -238,7 +238,7 @@ class Here:
                 what = "exoflow died behind the call's end"
             elif self._we_hung_up:
                 what = "exoflow had hung up, and died right behind it"
-            elif self.caller_gone and self._fell_back:
+            elif self.caller_gone and self.fell_back:
                 what = "The dialplan's fallback had the call until its end"
             elif self.caller_gone:
                 what = "The caller left while no exoflow had him"

@@ -87,3 +87,18 @@ def test_a_call_that_comes_back_says_what_became_of_the_process_before(hall: Sta
     h.lose_socket(phone)
     assert phone.wait(WAIT)
     assert said in entry(closed(h), "call.resumed").text
+
+
+def test_whom_the_fallback_served_is_missed_because_of_it(hall: Start) -> None:
+    h = hall({"tell": TELL, "bye": BYE})
+
+    def answer(request: Request) -> Reply:
+        gevent.spawn(h.service.stop)
+        return Reply(200, delay=0.5)
+
+    h.crm.script("/tell", answer, Reply(200))
+    assert h.call().wait(WAIT)
+    h.serve()
+    state = closed(h)
+    assert entry(state, "door.fallback")
+    assert (state.outcome, state.reason) == ("missed", "door.fallback")
