@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scenarios.embedded import Embedded
 from scenarios.script import Scenario, deeds, journey, overlay, read, read_all
 from scenarios.told import Told, differences, unexpected
+
+from exoflow.config.steps import MODELS
+from exoflow.flow.applets import APPLETS, Applet
 
 SCENARIOS = read_all()
 
@@ -17,8 +22,35 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
     return Embedded(tmp_path_factory.mktemp("scenarios"), SCENARIOS)
 
 
+class Watched:
+    """An applet, and the branches that it took: those of `run` by their first word, and that its caller was gone."""
+
+    def __init__(self, name: str, applet: Applet, taken: set[tuple[str, str]]) -> None:
+        self._name, self._applet, self._taken = name, applet, taken
+        self.needs_caller = applet.needs_caller
+
+    def run(self, here: Any, step: Any) -> Any:
+        branch = self._applet.run(here, step)
+        self._taken.add((self._name, branch.partition(".")[0] if isinstance(branch, str) else "elsewhere"))
+        return branch
+
+    def gone(self, here: Any, step: Any) -> Any:
+        self._taken.add((self._name, "gone"))
+        return self._applet.gone(here, step)
+
+
 @pytest.fixture(scope="module")
-def told(stage: Embedded) -> dict[str, Told]:
+def taken() -> Iterator[set[tuple[str, str]]]:
+    """Applets and branches of all scenarios, once they are `told`."""
+    found: set[tuple[str, str]] = set()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, applet in list(APPLETS.items()):
+            patch.setitem(APPLETS, name, Watched(name, applet, found))
+        yield found
+
+
+@pytest.fixture(scope="module")
+def told(stage: Embedded, taken: set[tuple[str, str]]) -> dict[str, Told]:
     with stage:
         return stage.play()
 
@@ -31,6 +63,13 @@ def test_as_it_is_written(scenario: Scenario, told: dict[str, Told]) -> None:
 def test_nothing_was_done_that_harms_a_real_switch(stage: Embedded, told: dict[str, Told]) -> None:
     assert len(told) == len(SCENARIOS)
     assert stage.switch.violations == []
+
+
+def test_every_applet_takes_every_branch(told: dict[str, Told], taken: set[tuple[str, str]]) -> None:
+    every = {(step.applet, branch) for step in MODELS.values() for branch in step.BRANCHES}
+    every |= {("menu", "keys"), ("switch", "cases")} | {(name, "elsewhere") for name in ("back", "hangup", "transfer")}
+    every |= {(name, "gone") for name, applet in APPLETS.items() if applet.needs_caller}
+    assert sorted(every - taken) == []
 
 
 # --- the writing itself -----------------------------------------------------------------------
