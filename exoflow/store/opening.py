@@ -248,7 +248,10 @@ def _refused(path: Path, error: sqlite3.Error) -> StoreError:
 
 
 def _migrate(path: Path, connection: Connection) -> None:
-    """Brings the tables to HEAD in one transaction. Alembic costs 0.36 s to import, so only if there is something to do."""
+    """Brings the tables to HEAD in one transaction. Alembic costs 0.36 s to import, so only if there is something to do.
+
+    Raises StoreTrouble if what keeps it from that passes by itself, else StoreError.
+    """
     try:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         from alembic import command
@@ -261,6 +264,8 @@ def _migrate(path: Path, connection: Connection) -> None:
         command.upgrade(config, "head")
         connection.commit()
     except Exception as error:
+        if (ailing := trouble(path, error)) is not None and ailing.kind in PASSING:
+            raise ailing from error
         raise StoreError(f"{path}: cannot be brought to revision {HEAD} ({error}); it is left as it was") from error
     finally:
         connection.rollback()

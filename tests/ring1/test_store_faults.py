@@ -30,7 +30,7 @@ from exoflow.calls.book import CallBook
 from exoflow.calls.model import CallFacts
 from exoflow.config.model import Account
 from exoflow.errors import StoreError
-from exoflow.store import open_reader, open_store, tables
+from exoflow.store import open_reader, open_store, opening, tables
 from exoflow.store import sqlite as store_module
 from exoflow.store.changes import Change
 from exoflow.store.sqlite import Store
@@ -320,6 +320,30 @@ def test_a_store_of_revision_0001_is_migrated_with_all_it_holds(tmp_path: Path) 
     store.write(lambda c: None)
     assert store.read(lambda c: c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()) == tables.HEAD
     assert store.read(lambda c: c.exec_driver_sql("PRAGMA integrity_check").scalar()) == "ok"
+    store.close()
+
+
+def test_a_start_on_a_locked_store_of_revision_0001_answers_calls_and_migrates_it_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(opening, "BUSY_MS", 100)
+    path = tmp_path / "calls.db"
+    shutil.copy(Path(__file__).parents[1] / "store" / "revision-0001.db", path)
+    with locked(path):
+        store = open_store(f"sqlite:///{path}")
+        assert store.trouble is not None
+        assert store.trouble.kind == "locked"
+        assert "end that one" in caplog.text
+        book = CallBook(store, accounts={"acme": ACCOUNT}.get)
+        assert book.resume("channel-1") is None
+        assert book.unfinished() == []
+        book.open(facts(1), ACCOUNT).close("served")
+        with pytest.raises(StoreError, match="cannot be read"):
+            book.recent(10)
+    eventually(lambda: not book.live)
+    assert facts(1).id in ids(path)
+    assert [left.facts.channel for left in book.unfinished()] == ["still-open"]
+    assert store.read(lambda c: c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()) == tables.HEAD
     store.close()
 
 
