@@ -10,7 +10,9 @@
 
 Keys of a scenario:
     steps      the flow, its first step is the start; `crm:/path` is the scenario's own CRM, `nobody:/path` a port where nobody
-               listens, `@asha` an agent's number; a step set to null is taken away
+               listens, `@asha` an agent's number, `sound:hello` a file with a second of silence; a step set to null is
+               taken away
+    values     our number's, for the parameters of its flow, which is `main`
     flow       a flow of the scenario's own instead
     example    an account's file instead, from the folder of this one; its agents are asha, ravi, meena, and every address at
                a host that ends in .example is the scenario's own CRM
@@ -58,6 +60,7 @@ KEYS = {
     "flow",
     "example",
     "account",
+    "values",
     "dial",
     "withheld",
     "diverted_from",
@@ -92,6 +95,7 @@ class Scenario:
     file: str = ""
     example: Path | None = None
     account: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     dial: str = ""
     withheld: bool = False
     diverted_from: str = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import wave
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -267,7 +268,7 @@ class Stage(ABC):
 
     def _account(self, cast: Cast) -> dict[str, Any]:
         given = cast.scenario
-        own = {
+        own: dict[str, Any] = {
             "numbers": [
                 {"number": f"+91{cast.did}", "trunk": TRUNK, "flow": "main"} | ({"dnis": given.dial} if given.dial else {})
             ],
@@ -275,6 +276,8 @@ class Stage(ABC):
             "crm": {"allow_private": ["127.0.0.1/32"]},
             "deliveries": {"url": "crm:/deliveries", "secret": SECRET},
         }
+        if given.values:
+            own["numbers"][0]["with"] = given.values
         if given.example is not None:
             whole = yaml12.read(given.example).value | own
         else:
@@ -289,12 +292,22 @@ class Stage(ABC):
         if isinstance(value, str):
             if own := OWN_CRM.match(value):
                 return self.crm.url(cast.prefix + value[own.end() :])
+            if value.startswith("sound:"):
+                return str(self._silence(value.removeprefix("sound:")))
             if value.startswith("nobody:"):
                 return "http://127.0.0.1:1" + value.removeprefix("nobody:")
             return cast.number(value[1:]) if value.startswith("@") and value[1:] in PEOPLE else value
         if isinstance(value, Mapping):
             return {key: self._put_in(cast, item) for key, item in value.items()}
         return [self._put_in(cast, item) for item in value] if isinstance(value, list) else value
+
+    def _silence(self, name: str) -> Path:
+        path = self.folder / "sounds" / f"{name}.wav"
+        path.parent.mkdir(exist_ok=True)
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(bytes(2 * 8000))
+        return path
 
     def _script(self, cast: Cast) -> None:
         for path in cast.paths:
