@@ -8,7 +8,7 @@ import click
 
 from exoflow import __version__
 
-COMMANDS = ("check", "schema", "prompts", "serve", "demo", "call", "calls", "counts")
+COMMANDS = ("check", "schema", "prompts", "serve", "demo", "call", "calls", "counts", "deliveries")
 
 
 class _LazyGroup(click.Group):

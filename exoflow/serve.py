@@ -12,6 +12,7 @@ from exoflow.calls.lost import LostCalls
 from exoflow.calls.net import Net
 from exoflow.config.model import Account, Config
 from exoflow.crm.http import CrmClient
+from exoflow.crm.resend import Resends
 from exoflow.crm.sender import Sender
 from exoflow.crm.smtp import Mailer
 from exoflow.errors import ExoflowError, PromptError
@@ -51,6 +52,7 @@ class Service:
         self.book = CallBook(self.store, accounts=self._account)
         self.crm = CrmClient()
         self.sender = Sender(self.store, self.crm, self._account)
+        self._resends = Resends(self.store, self.sender.wake)
         self.book.wake = self.sender.wake
         self.lines = Lines(config.switch.event_socket, lambda: self.config.trunks)
         self._mailer = Mailer()
@@ -85,6 +87,7 @@ class Service:
         """Accepts calls when it returns. Raises OSError if the address is taken."""
         self.book.left.read()
         self.sender.start()
+        self._resends.start()
         self.lines.start()
         self._publish()
         self.server.start()
@@ -106,6 +109,7 @@ class Service:
         if self.net is not None:
             self.net.stop()
         self.lines.stop()
+        self._resends.stop()
         self.sender.stop(SENDER_STOP_SECONDS)
         self.crm.close()
         if self.web is not None:

@@ -6,7 +6,7 @@ highest number may settle a row, so an answer that comes after its lease was tak
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,6 +73,13 @@ def release(connection: Connection, now: datetime) -> int:
     """Ends all leases. Only for the store's one writing process at its start, when whoever held them is dead."""
     held = and_(text(_OPEN.format("deliveries")), deliveries.c.state == "leased", deliveries.c.lease_until > now)
     return connection.execute(update(deliveries).where(held).values(lease_until=now)).rowcount
+
+
+def again(connection: Connection, webhook_ids: Sequence[str], now: datetime) -> int:
+    """Makes these due with their whole schedule before them, whatever came of them; what is under way stays. How many."""
+    chosen = and_(deliveries.c.webhook_id.in_(webhook_ids), deliveries.c.state != "leased")
+    fresh = {"state": "pending", "next_at": now, "lease_until": now, "failures": 0, "delivered_at": None, "problem": ""}
+    return connection.execute(update(deliveries).where(chosen).values(**fresh)).rowcount
 
 
 # Written out, not bound: SQLite takes a partial index only if it sees the index's own condition.
