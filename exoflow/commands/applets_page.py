@@ -25,7 +25,9 @@ SAID = ("Branches", "Caller gone", "Store gone", "CRM gone", "Journey")
 
 _LIMITED = ("config", "prompts", "flow", "crm", "calls", "esl", "lines", "store", "telephony", "reload", "serve", "supervision")
 _LIMIT = re.compile(
-    r"(?:MAX|MIN)_[A-Z_0-9]+|[A-Z][A-Z_0-9]*_(?:SECONDS|BYTES|CHARS|AFTER|EVERY|MARGIN|ATTEMPTS)|LINGER\w*|SCHEDULE"
+    r"(?:MAX|MIN|PER)_[A-Z_0-9]+|[A-Z][A-Z_0-9]*_(?:SECONDS|MS|DAYS|BYTES|CHARS|AFTER|EVERY|MARGIN|ATTEMPTS|SIZE|ROOM)"
+    r"|[A-Z_]+_(?:MOST|KEPT|AT_ONCE|A_(?:SCAN|LOOK|MINUTE))|MOST_\w+|LINGER\w*"
+    r"|SCHEDULE|BACKLOG|BATCH|CONNECTIONS|FAILURES|READERS|THREADS"
 )
 _FACTS = re.compile(r"\s*\(facts, [^)]*\)")  # where a rule comes from is for who reads the code
 _INTRO = """# Applets
@@ -208,8 +210,9 @@ def _limits_of(module_name: str) -> Iterator[tuple[str, str, str, str]]:
     }
     where = module_name.removeprefix("exoflow.").replace(".", "/")
     for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            name = node.targets[0].id
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+        if isinstance(target, ast.Name):
+            name = target.id
             value = getattr(module, name)
             if _LIMIT.fullmatch(name) and _is_number(value):
                 why = comments.get(node.end_lineno or 0) or _above(comments, source.splitlines(), node.lineno)

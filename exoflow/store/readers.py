@@ -17,7 +17,7 @@ from exoflow.store.writer import Done, caught
 
 T = TypeVar("T")
 
-READERS = 4
+READERS = 4  # looks at once: they take ms each, and more of them would only share the cores
 
 
 class _Late(Exception):
