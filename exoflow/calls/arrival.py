@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from exoflow.calls.book import Call
+from exoflow.calls.call import Call
 from exoflow.calls.model import CallFacts
 from exoflow.config.model import Config, Route
 from exoflow.lines import trunks

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from exoflow.calls import arrival
 from exoflow.calls.arrival import Sent
-from exoflow.calls.book import Call, CallBook
+from exoflow.calls.book import CallBook
+from exoflow.calls.call import Call
 from exoflow.calls.cdr import CallEnd, LegEnd
 from exoflow.calls.model import CallOutcome, Leg, Recording, Stage
 from exoflow.config.model import Account, Config

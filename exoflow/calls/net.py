@@ -19,7 +19,8 @@ from gevent.pool import Pool
 from gevent.threadpool import ThreadPool
 
 from exoflow.calls import cdrfolder, door, wav
-from exoflow.calls.book import Call, CallBook
+from exoflow.calls.book import CallBook
+from exoflow.calls.call import Call
 from exoflow.calls.cdr import CallEnd, LegEnd, read_leg
 from exoflow.calls.cdrfolder import Found
 from exoflow.calls.door import Served

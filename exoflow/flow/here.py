@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 
-from exoflow.calls.book import Call
+from exoflow.calls.call import Call
 from exoflow.calls.model import Stage
 from exoflow.config.model import Account, Config, Flow
 from exoflow.config.steps import Prompt

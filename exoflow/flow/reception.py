@@ -8,7 +8,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from exoflow.calls import arrival
-from exoflow.calls.book import Call, CallBook
+from exoflow.calls.book import CallBook
+from exoflow.calls.call import Call
 from exoflow.calls.cdr import CallEnd
 from exoflow.calls.model import CallFacts
 from exoflow.config.model import Account, Route

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent.monkey import get_original
 
-from exoflow.calls import book as book_module
+from exoflow.calls import call as call_module
 from exoflow.calls.book import CallBook
 from exoflow.calls.lookup import by_id, deliveries_of
 from exoflow.calls.model import CallFacts, CallState, Entry, Leg, Recording
@@ -133,8 +133,8 @@ def test_a_whole_call_comes_back_as_it_was(book, store):
 
 
 def test_nothing_waits_for_the_store_but_legs_and_the_end(book, store, monkeypatch):
-    monkeypatch.setattr(book_module, "LEG_COMMIT_SECONDS", 0.05)
-    monkeypatch.setattr(book_module, "CLOSE_COMMIT_SECONDS", 0.05)
+    monkeypatch.setattr(call_module, "LEG_COMMIT_SECONDS", 0.05)
+    monkeypatch.setattr(call_module, "CLOSE_COMMIT_SECONDS", 0.05)
     lock = sqlite3.connect(store.path, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     with gevent.Timeout(2):
@@ -154,7 +154,7 @@ def test_nothing_waits_for_the_store_but_legs_and_the_end(book, store, monkeypat
 
 def test_a_call_is_live_until_its_end_is_on_disk(book, store, monkeypatch):
     """Also when a row of the running call is being written at the moment it ends."""
-    monkeypatch.setattr(book_module, "CLOSE_COMMIT_SECONDS", 0.05)
+    monkeypatch.setattr(call_module, "CLOSE_COMMIT_SECONDS", 0.05)
     on_disk, forget = [], book.forget
     monkeypatch.setattr(book, "forget", lambda call: (on_disk.append(stored(store, call.id).outcome), forget(call)))
     lock = sqlite3.connect(store.path, isolation_level=None)
@@ -173,12 +173,12 @@ def test_a_call_is_live_until_its_end_is_on_disk(book, store, monkeypatch):
 def test_many_changes_become_few_writes(book, store, monkeypatch):
     written = []
 
-    class Told(book_module.Change):
+    class Told(call_module.Change):
         def __init__(self, changed):
             super().__init__(changed)
             written.extend((table.name, len(rows)) for table, rows in self.rows)
 
-    monkeypatch.setattr(book_module, "Change", Told)
+    monkeypatch.setattr(call_module, "Change", Told)
     call = book.open(facts(), ACCOUNT)
     for i in range(50):
         call.note("C", "menu.key", f"key {i}")
@@ -218,7 +218,7 @@ def test_hostile_text_is_stored_bounded_and_readable(book, store):
 
 
 def test_a_caller_who_presses_keys_for_hours_fills_nothing(book, store, monkeypatch):
-    monkeypatch.setattr(book_module, "MAX_ENTRIES", 5)
+    monkeypatch.setattr(call_module, "MAX_ENTRIES", 5)
     call = book.open(facts(), ACCOUNT)
     for _ in range(50):
         call.note("C", "menu.wrong_key", "wrong key")
@@ -288,7 +288,7 @@ def test_only_an_account_with_deliveries_gets_one(book, store):
 
 
 def test_call_and_delivery_are_closed_together_or_not_at_all(book, store, monkeypatch):
-    monkeypatch.setattr(book_module, "RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(call_module, "RETRY_SECONDS", (0.01,))
     woken = []
     book.wake = lambda: woken.append(True)
     store.write(

@@ -18,7 +18,7 @@ from support.disks import small_disk
 from support.ports import free_port
 from test_spill import fill, mend
 
-from exoflow.calls import book as book_module
+from exoflow.calls import call as call_module
 from exoflow.store import sqlite as store_module
 from exoflow.store.sqlite import Health
 from exoflow.web import health as health_module
@@ -324,7 +324,7 @@ def with_folders(h: Hall) -> None:
 
 def test_a_service_tells_what_ails_it_and_that_it_is_well_again(hall: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(book_module, "CLOSE_COMMIT_SECONDS", 0.2)
+    monkeypatch.setattr(call_module, "CLOSE_COMMIT_SECONDS", 0.2)
     monkeypatch.setattr(health_module, "FREE_BYTES", 0)
     h = hall(FLOW, speed=None, main={"web": {"listen": "127.0.0.1:0"}})
     with_folders(h)

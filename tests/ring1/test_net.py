@@ -17,7 +17,8 @@ import pytest
 from hall import eventually
 
 from exoflow.calls import net as net_module
-from exoflow.calls.book import Call, CallBook
+from exoflow.calls.book import CallBook
+from exoflow.calls.call import Call
 from exoflow.calls.cdr import CallEnd
 from exoflow.calls.cdrfolder import STRANGE, STRANGE_MOST
 from exoflow.calls.lookup import Delivery, deliveries_of

@@ -23,7 +23,7 @@ from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 from standardwebhooks import Webhook
 
-from exoflow.calls import book as book_module
+from exoflow.calls import call as call_module
 from exoflow.calls.book import CallBook
 from exoflow.calls.lookup import deliveries_of
 from exoflow.calls.model import CallFacts
@@ -362,7 +362,7 @@ def test_a_crm_that_is_down_is_asked_by_one_row_at_a_time(world):
 
 
 def test_nothing_is_sent_before_it_is_committed(world, monkeypatch):
-    monkeypatch.setattr(book_module, "CLOSE_COMMIT_SECONDS", 0.02)
+    monkeypatch.setattr(call_module, "CLOSE_COMMIT_SECONDS", 0.02)
     world.book.wake = world.sender.wake
     world.sender.start()
     with closing(sqlite3.connect(world.store.path, isolation_level=None)) as foreign:

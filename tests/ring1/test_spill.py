@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.disks import small_disk
 
-from exoflow.calls import book as book_module
+from exoflow.calls import call as call_module
 from exoflow.calls.book import CallBook
 from exoflow.calls.lookup import deliveries_of
 from exoflow.calls.model import CallFacts, Leg
@@ -49,7 +49,7 @@ Start = Callable[..., Hall]
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(store_module, "SPILL_SECONDS", 0.05)
-    monkeypatch.setattr(book_module, "CLOSE_COMMIT_SECONDS", 0.3)
+    monkeypatch.setattr(call_module, "CLOSE_COMMIT_SECONDS", 0.3)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from hall import BYE, WAIT, Hall, codes, entry, eventually, menu, new_store, say
 from sqlalchemy import select
 from support.disks import small_disk
 
-from exoflow.calls import book as book_module
+from exoflow.calls import call as call_module
 from exoflow.calls import held
 from exoflow.calls.book import CallBook
 from exoflow.calls.model import CallFacts
@@ -51,7 +51,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(store_module, "REOPEN_SECONDS", 0.05)
     monkeypatch.setattr(store_module, "SPILL_SECONDS", 0.2)
-    monkeypatch.setattr(book_module, "CLOSE_COMMIT_SECONDS", 0.2)
+    monkeypatch.setattr(call_module, "CLOSE_COMMIT_SECONDS", 0.2)
 
 
 class Stall:
@@ -501,7 +501,7 @@ def test_what_waits_in_memory_is_bounded_lines_first_and_all_that_goes_is_counte
 def test_a_record_that_the_tables_refuse_is_tried_without_its_journey_and_then_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(book_module, "RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(call_module, "RETRY_SECONDS", (0.01,))
     store = open_store(f"sqlite:///{tmp_path}/calls.db")
     book = CallBook(store, accounts={"acme": ACCOUNT}.get)
     refuse = "CREATE TRIGGER {0} BEFORE INSERT ON {0} BEGIN SELECT RAISE(ABORT, 'no'); END"
