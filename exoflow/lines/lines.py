@@ -92,11 +92,11 @@ class Lines:
         self._reload_owed = False
 
     def keys(self, channel: str, since: int) -> str:
-        """Keys that the switch took from a channel since then (epoch microseconds), oldest first.
+        """Keys that the switch took from a channel after that moment (epoch microseconds), oldest first.
 
         The channel of a call that comes back may park, and take the first ones, before the call's own socket hears of any.
         """
-        return "".join(key for whose, at, key in self._keys if whose == channel and at >= since)
+        return "".join(key for whose, at, key in self._keys if whose == channel and at > since)
 
     @contextmanager
     def leg(self, uuid: str, on_change: Callable[[LegEvents], None]) -> Iterator[LegEvents]:

@@ -31,7 +31,7 @@ def test_keys_that_either_socket_hears_of_count_once(hall: Start, monkeypatch: p
     assert [one.evidence["digits"] for one in state.journey if one.code == "gather.digits"] == ["4711"]
 
 
-def test_the_event_socket_tells_of_a_channels_keys_since_a_moment(hall: Start) -> None:
+def test_the_event_socket_tells_of_a_channels_keys_after_a_moment(hall: Start) -> None:
     h = hall({"ask": menu({"1": "bye"}), "bye": BYE})
     phone = h.call(keys=["1"])
     h.ended(phone)
@@ -40,4 +40,5 @@ def test_the_event_socket_tells_of_a_channels_keys_since_a_moment(hall: Start) -
     lines = h.service.lines
     eventually(lambda: lines.keys(channel, 0) == "1")
     ((_, at, _),) = lines._keys
-    assert (lines.keys(channel, at), lines.keys(channel, at + 1), lines.keys("another", 0)) == ("1", "", "")
+    # FreeSWITCH's clock stands still between two frames: a question's last key is as old as the round that its end begins
+    assert (lines.keys(channel, at - 1), lines.keys(channel, at), lines.keys("another", 0)) == ("1", "", "")
