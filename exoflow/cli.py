@@ -8,7 +8,7 @@ import click
 
 from exoflow import __version__
 
-COMMANDS = ("check", "schema", "prompts", "serve", "demo", "call", "calls", "counts", "deliveries")
+COMMANDS = ("check", "schema", "prompts", "serve", "demo", "call", "calls", "counts", "deliveries", "crm", "api-key")
 
 
 class _LazyGroup(click.Group):
@@ -20,6 +20,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
+        name = name.replace("-", "_")
         module = importlib.import_module(f"exoflow.commands.{name}")
         command = getattr(module, name)
         assert isinstance(command, click.Command)

@@ -27,7 +27,10 @@ from exoflow.prompts import PromptBook
 from exoflow.reload import Refused, fixed, read_again
 from exoflow.store.counts import ALL_BUSY
 from exoflow.store.opening import open_store
+from exoflow.web.callpages import CallPages
+from exoflow.web.gate import Gate
 from exoflow.web.health import Folders, HealthPages, Readiness, Sources
+from exoflow.web.routes import routed
 from exoflow.web.server import WebServer
 
 log = logging.getLogger("exoflow")
@@ -118,7 +121,7 @@ class Service:
         log.info("handed over: calls go on in the next process")
 
     def _make_web(self) -> WebServer | None:
-        """/livez and /readyz, if they are wanted."""
+        """/livez, /readyz and the Calls API, if they are wanted."""
         config = self.config
         if config.web is None:
             return None
@@ -131,7 +134,8 @@ class Service:
             folders=lambda: Folders(self.store.path, config.switch.recordings, config.switch.cdr, config.spill),
             crm=self.crm.breaker.state,
         )
-        return WebServer(config.web.listen_address, HealthPages(Readiness(sources).state))
+        calls = CallPages(self.store, Gate(self._account))
+        return WebServer(config.web.listen_address, routed(HealthPages(Readiness(sources).state), calls))
 
     # --- the configuration ------------------------------------------------------------------------
 

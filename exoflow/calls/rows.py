@@ -49,9 +49,13 @@ def _sound(value: Any) -> Any:
 
 
 def load(
-    connection: Connection, *conditions: ColumnElement[bool], limit: int | None = None, newest_first: bool = False
+    connection: Connection,
+    *conditions: ColumnElement[bool],
+    limit: int | None = None,
+    newest_first: bool = False,
+    journey: bool = True,
 ) -> list[CallState]:
-    """The calls that meet the conditions, whole, by their time."""
+    """The calls that meet the conditions, by their time: whole, or without their `journey`."""
     order = (t.calls.c.created_at.desc(), t.calls.c.id) if newest_first else (t.calls.c.created_at, t.calls.c.id)
     found = connection.execute(select(t.calls).where(*conditions).order_by(*order).limit(limit)).mappings().all()
     states = {row["id"]: _state(row) for row in found}
@@ -60,7 +64,7 @@ def load(
             states[row["call_id"]].legs.append(Leg(**{name: row[name] for name in _LEG}))
         for row in _of_calls(connection, t.recordings, part):
             states[row["call_id"]].recordings.append(Recording(**{name: row[name] for name in _RECORDING}))
-        for row in _of_calls(connection, t.entries, part):
+        for row in _of_calls(connection, t.entries, part) if journey else ():
             states[row["call_id"]].journey.append(Entry(**{name: row[name] for name in _ENTRY}))
     return list(states.values())
 

@@ -216,6 +216,26 @@ class Crm(Strict):
     mask: list[str] = Field(default_factory=list, description="further query keys whose values are never shown")
 
 
+class ApiKey(Strict):
+    """Made by `exoflow api-key`, which shows the token once."""
+
+    key: str = Field(pattern=r"^[A-Za-z0-9_-]{4,64}$", description="its name: the user of Basic auth")
+    token_hash: str = Field(
+        pattern=r"^scrypt\$14\$8\$1\$[A-Za-z0-9_-]{22}\$[A-Za-z0-9_-]{43}$",
+        description="scrypt of its token; never the token itself",
+    )
+
+
+class Api(Strict):
+    keys: list[ApiKey] = Field(default_factory=list, max_length=20, description="who may read the account's calls")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Api:
+        if len({key.key for key in self.keys}) < len(self.keys):
+            raise ValueError("has two keys of one name; make another by `exoflow api-key`")
+        return self
+
+
 class Account(Strict):
     name: str = Field(description="the business, for people")
     contacts: list[Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS)]] = Field(
@@ -230,6 +250,7 @@ class Account(Strict):
     deliveries: Deliveries | None = Field(None, description="where each call's data goes; nowhere unless set")
     crm: Crm = Field(Crm(), description="what the account's web addresses may reach and must not show")
     fallback: OwnFallback = Field(OwnFallback(), description="what FreeSWITCH does with callers when no exoflow is there")
+    api: Api = Field(Api(), description="the Calls API on `web.listen`: off without keys (docs/calls-api.md)")
     flows: dict[Name, Flow] = Field(min_length=1, description="what callers meet")
 
     @property
@@ -240,7 +261,7 @@ class Account(Strict):
 
 
 class Web(Strict):
-    listen: str = Field("127.0.0.1:8080", pattern=LISTEN, description="host:port of /livez and /readyz")
+    listen: str = Field("127.0.0.1:8080", pattern=LISTEN, description="host:port of /livez, /readyz and the Calls API")
 
     @property
     def listen_address(self) -> Address:
@@ -283,7 +304,7 @@ class Main(Strict):
         min_length=1, description="PRI spans and SIP gateways, by the name the dialplan gives as exo_trunk"
     )
     accounts: str = Field("accounts/*.yaml", min_length=1, description="pattern of the accounts' files")
-    web: Web | None = Field(None, description="/livez and /readyz; off unless set")
+    web: Web | None = Field(None, description="/livez, /readyz and the Calls API; off unless set")
     mail: Mail | None = Field(None, description="outgoing mail; the applet `mail` needs it")
 
     @model_validator(mode="before")

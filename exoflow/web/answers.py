@@ -1,0 +1,61 @@
+"""Answers of the Calls API in the form that was asked for: JSON, or XML as Exotel gives it without an ending.
+
+Source: exotel-dialect.md, section 5, and the vendor's "Call Details" page: `TwilioResponse` is the root of the XML. Ours: the
+body of an error is `RestException` with `Status` and `Message` in both forms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Literal
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from exoflow.errors import ExoflowError
+
+Form = Literal["json", "xml"]
+
+KINDS: dict[Form, str] = {"json": "application/json", "xml": "application/xml; charset=utf-8"}
+STATUS = {
+    200: "200 OK",
+    400: "400 Bad Request",
+    401: "401 Unauthorized",
+    404: "404 Not Found",
+    405: "405 Method Not Allowed",
+    429: "429 Too Many Requests",
+    503: "503 Service Unavailable",
+}
+ITEMS = {"Calls": "Call"}  # in XML each of a list needs a name; `Legs` bring theirs
+
+
+class Refusal(ExoflowError):
+    """Answered instead of data. The message is for the CRM's programmer, and shows nothing of what was asked."""
+
+    def __init__(self, status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.status, self.headers = status, list(headers)
+
+    def data(self) -> dict[str, Any]:
+        return {"RestException": {"Status": self.status, "Message": str(self)}}
+
+
+def encoded(data: dict[str, Any], form: Form) -> bytes:
+    """`data` as the answer's bytes."""
+    if form == "json":
+        return json.dumps(data, ensure_ascii=False).encode() + b"\n"
+    root = Element("TwilioResponse")
+    _into(root, data)
+    text = tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'.encode()
+
+
+def _into(parent: Element, data: dict[str, Any]) -> None:
+    for name, value in data.items():
+        element = SubElement(parent, name)
+        if isinstance(value, dict):
+            _into(element, value)
+        elif isinstance(value, list):
+            for item in value:
+                _into(element, {ITEMS[name]: item} if name in ITEMS else item)
+        elif value is not None:
+            element.text = str(value)

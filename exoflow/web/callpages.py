@@ -1,0 +1,112 @@
+"""The Calls API of Exotel's dialect, its reading part, as a WSGI application (docs/calls-api.md)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from gevent.lock import BoundedSemaphore
+from sqlalchemy.engine import Connection
+
+from exoflow.config.model import Account
+from exoflow.errors import DeadlineExceeded, StoreError
+from exoflow.store.sqlite import Store
+from exoflow.web.answers import KINDS, STATUS, Form, Refusal, encoded
+from exoflow.web.calllist import Page, TooLong, one, page
+from exoflow.web.callquery import Cursor, Query, parameters, query, wants_details
+from exoflow.web.callsheet import sheet
+from exoflow.web.gate import Gate
+
+log = logging.getLogger("exoflow.web")
+
+T = TypeVar("T")
+
+PREFIX = "/v1/"
+READS = 2  # at once: half of the store's readers, so that calls always find one free
+READ_SECONDS = 4.0  # waiting for one's turn and reading, each; the server's REQUEST_SECONDS ends both
+NO_STORE = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), ("Connection", "close")]
+RETRY = [("Retry-After", "5")]
+
+_ID = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+_PATH = re.compile(rf"/v1/Accounts/(?P<account>{_ID})/Calls(?:/(?P<sid>{_ID}))?(?:\.(?P<form>json|xml))?")
+
+
+class CallPages:
+    """`clock`: aware time."""
+
+    def __init__(self, store: Store, gate: Gate, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._store, self._gate, self._clock = store, gate, clock
+        self._turn = BoundedSemaphore(READS)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        form: Form = "json" if path.endswith(".json") else "xml"
+        headers = [*NO_STORE]
+        try:
+            status, data = 200, self._answer(path, method, environ)
+        except Refusal as refusal:
+            status, data = refusal.status, refusal.data()
+            headers += refusal.headers
+        body = encoded(data, form)
+        start_response(STATUS[status], [("Content-Type", KINDS[form]), ("Content-Length", str(len(body))), *headers])
+        return [b"" if method == "HEAD" else body]
+
+    def _answer(self, path: str, method: str, environ: dict[str, Any]) -> dict[str, Any]:
+        asked = _PATH.fullmatch(path)
+        if asked is None:
+            raise Refusal(404, "there are /v1/Accounts/<sid>/Calls and /v1/Accounts/<sid>/Calls/<CallSid>, with .json or .xml")
+        account_id = asked["account"]
+        account = self._gate.enter(account_id, environ.get("HTTP_AUTHORIZATION", ""))
+        if method not in ("GET", "HEAD"):
+            raise Refusal(405, "GET or HEAD", [("Allow", "GET, HEAD")])
+        given = parameters(environ.get("QUERY_STRING", ""))
+        if asked["sid"] is not None:
+            return self._one(account, account_id, asked["sid"].lower(), wants_details(given))
+        wanted = query(given, zone=ZoneInfo(account.time_zone), now=self._clock())
+        return self._list(account, account_id, wanted, path)
+
+    def _one(self, account: Account, account_id: str, sid: str, details: bool) -> dict[str, Any]:
+        call = self._read(lambda connection: one(connection, account_id, sid))
+        if call is None:
+            raise Refusal(404, "the account has no such call")
+        return {"Call": sheet(call, account, account_id, details=details, now=self._clock())}
+
+    def _list(self, account: Account, account_id: str, wanted: Query, path: str) -> dict[str, Any]:
+        found: Page = self._read(lambda connection: page(connection, account_id, wanted))
+        now = self._clock()
+        return {
+            "Metadata": {
+                "Total": found.total,
+                "PageSize": wanted.size,
+                "FirstPageUri": _uri(path, wanted, {}),
+                "PrevPageUri": _uri(path, wanted, {"Before": found.previous}),
+                "NextPageUri": _uri(path, wanted, {"After": found.next}),
+            },
+            "Calls": [sheet(call, account, account_id, details=wanted.details, now=now) for call in found.calls],
+        }
+
+    def _read(self, look: Callable[[Connection], T]) -> T:
+        """Raises Refusal (503)."""
+        if not self._turn.acquire(timeout=READ_SECONDS):
+            raise Refusal(503, "the store is busy; try again", RETRY)
+        try:
+            return self._store.read(look, deadline=READ_SECONDS)
+        except TooLong as error:
+            raise Refusal(503, str(error), RETRY) from None
+        except (StoreError, DeadlineExceeded) as error:
+            log.error("the Calls API cannot read: %s", error)
+            raise Refusal(503, "the store cannot be read just now; /readyz tells why", RETRY) from None
+        finally:
+            self._turn.release()
+
+
+def _uri(path: str, wanted: Query, cursor: dict[str, Cursor | None]) -> str | None:
+    """Another page's address; None if there is no such page."""
+    if None in cursor.values():
+        return None
+    return "?".join(part for part in (path, urlencode({**wanted.given, **cursor})) if part)

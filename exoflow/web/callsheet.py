@@ -1,0 +1,87 @@
+"""A call as the Calls API shows it (exotel-dialect.md, section 5, "Details").
+
+Numbers, statuses and talk times are those of the passthru (crm/dialect.py). What this module decides itself:
+
+* `From` is the caller and `To` the number that was called, as in a passthru; `PhoneNumberSid` is that number, too.
+* Every value that Exotel shows as text is text, so also `Duration`; the `Details`' durations are integers. `Duration` is from
+  `StartTime` to `EndTime`. Both are null while the call goes on, and where nobody saw its end.
+* `DateUpdated` is the last that is known to have happened.
+* `Leg1Status` is the caller's leg, `Leg2Status` what the connect came to; null while the call goes on, or without a connect.
+* Two legs at most, as in Exotel: the caller's, and the agent's who talked or was rung last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from exoflow.calls.model import CallState
+from exoflow.config.model import Account
+from exoflow.crm.dialect import call_status, dial_call_status, parameters
+
+
+def sheet(call: CallState, account: Account, account_id: str, *, details: bool, now: datetime) -> dict[str, Any]:
+    """The value of `Call`, its keys in Exotel's order. Null is what we do not have: prices, a parent, who answered."""
+    last = _last_known(call)
+    going_on = call.ended_at is None and call.outcome is None
+    over = call if going_on else replace(call, ended_at=call.ended_at or last)
+    told = dict(parameters(over, now=now if going_on else last, account=account, account_id=account_id))
+    zone = ZoneInfo(account.time_zone)
+    ended = call.ended_at
+    shown: dict[str, Any] = {
+        "Sid": call.facts.id,
+        "ParentCallSid": None,
+        "DateCreated": told["StartTime"],
+        "DateUpdated": _time(last, zone),
+        "AccountSid": account_id,
+        "To": told["To"],
+        "From": told["From"],
+        "PhoneNumberSid": told["To"],
+        "Status": call_status(over),
+        "StartTime": told["StartTime"],
+        "EndTime": None if ended is None else _time(ended, zone),
+        "Duration": None if ended is None else str(_seconds(call.facts.created_at, ended)),
+        "Price": None,
+        "Direction": "inbound",
+        "AnsweredBy": None,
+        "RecordingUrl": None,
+        "PreSignedRecordingUrl": None,
+    }
+    if details:
+        shown["Details"] = _details(over, told, now if going_on else last, going_on)
+    return shown
+
+
+def _details(call: CallState, told: dict[str, str], until: datetime, going_on: bool) -> dict[str, Any]:
+    talk = call.talk_leg
+    second = talk or (call.legs[-1] if call.legs else None)
+    durations = [_seconds(call.answered_at or until, until)]
+    if second is not None:
+        durations.append(int(told[f"Legs[{call.legs.index(second)}][OnCallDuration]"]))
+    return {
+        "ConversationDuration": durations[1] if talk is not None else 0,
+        "Leg1Status": call_status(call),
+        "Leg2Status": dial_call_status(call) if call.wanted_agent and not going_on else None,
+        "Legs": [{"Leg": {"Id": number, "OnCallDuration": seconds}} for number, seconds in enumerate(durations, 1)],
+    }
+
+
+def _last_known(call: CallState) -> datetime:
+    return max(at for at in _times(call) if at is not None)
+
+
+def _times(call: CallState) -> Iterator[datetime | None]:
+    yield from (call.facts.created_at, call.ring_at, call.answered_at, call.ended_at)
+    for leg in call.legs:
+        yield from (leg.dialled_at, leg.setup_at, leg.alerting_at, leg.answered_at, leg.released_at)
+
+
+def _time(at: datetime, zone: ZoneInfo) -> str:
+    return at.astimezone(UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _seconds(begin: datetime, end: datetime) -> int:
+    return max(0, round((end - begin).total_seconds()))
