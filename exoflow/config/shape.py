@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import types
 from collections.abc import Iterable, Mapping
@@ -40,6 +41,21 @@ _FORMS = {
     **dict.fromkeys(("parameters", "with"), "small letters, digits and `_`, a letter first"),
     "country": "two or three capital letters, e.g. IN",
     "region": "as in the `holidays` library, e.g. KA",
+}
+# where a single value stands for a mapping: the key it was meant for
+_MEANT = {
+    **dict.fromkeys(("greeting", "menu", "gather", "voicemail", "consent"), "say"),
+    **dict.fromkeys(("hold", "sound", "ringback", "before", "after", "wrong_key", "no_input", "invalid"), "say"),
+    **dict.fromkeys(("note", "page"), "text"),
+    **dict.fromkeys(("passthru", "sms"), "url"),
+    "connect": "group",
+    "hangup": "cause",
+    "language": "to",
+    "pause": "seconds",
+    "say_value": "variable",
+    "switch": "on",
+    "transfer": "flow",
+    "back": "to",
 }
 _NAME_FORM = "letters, digits, `_`, and after the first of them also `.`, `-` and spaces; at most 64"
 _CUSTOM = {
@@ -133,7 +149,7 @@ def _translate(error: ErrorDetails, root: type[BaseModel], document: Document) -
     if kind == "value_error":
         return document.at("E206", f"`{name}` {error['msg'].removeprefix('Value error, ')}", *where, key=True)
     if (wanted := _wanted(kind)) is not None:
-        return document.at("E203", f"`{name}` {_wrong_type(wanted, given)}", *where)
+        return document.at("E203", f"`{name}` {_wrong_type(wanted, given, name)}", *where)
     subject = f"the name `{name}`" if is_key and kind == "string_pattern_mismatch" else f"`{name}`"
     return document.at("E204", f"{subject} {_not_allowed(kind, where, given, context, error['msg'])}", *where, key=is_key)
 
@@ -162,7 +178,7 @@ def _wanted(kind: str) -> str | None:
     return "switch" if kind == "bool_type" else None
 
 
-def _wrong_type(wanted: str, given: Any) -> str:
+def _wrong_type(wanted: str, given: Any, name: str = "") -> str:
     if given is None:
         return "is empty; write a value, or delete the line"
     if wanted == "text" and isinstance(given, (bool, int, float)):
@@ -170,6 +186,10 @@ def _wrong_type(wanted: str, given: Any) -> str:
         return f'must be a text; write it in quotes: "{shown}"'
     if wanted == "list" and isinstance(given, (str, int, float)):
         return f'must be a list: ["{given}"]'
+    if wanted == "mapping" and name in _MEANT and isinstance(given, (str, int, float)):
+        return f"must be a mapping: {{{_MEANT[name]}: {json.dumps(given, ensure_ascii=False)}}}"
+    if wanted == "text" and isinstance(given, dict):
+        return "must be a text, not a mapping; a text that begins with { needs quotes"
     examples = {
         "text": "a text",
         "number": "a number without quotes, leading zeros or +, e.g. 5",
@@ -185,6 +205,8 @@ def _not_allowed(kind: str, where: Where, given: Any, context: dict[str, Any], m
         return 'is no key of a phone; keys are 0 to 9, "*" and "#"'
     if kind == "literal_error" and context.get("expected") in ("True", "False"):
         return _wrong_type("switch", given)
+    if kind == "literal_error" and given is None and "'#'" in str(context.get("expected")):
+        return 'is empty; # begins a comment, so write "#" in quotes'
     if kind == "literal_error":
         choices = [c.strip("'") for c in str(context.get("expected", "")).replace(" or ", ", ").split(", ")]
         return f"cannot be {_kind(given)}{did_you_mean(str(given), choices)}"

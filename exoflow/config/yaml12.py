@@ -319,8 +319,10 @@ def _syntax_cure(lines: str, problem: str) -> str:
         return "indent with spaces, not with tabs"
     if re.search(r"(^|[\s{,])\*\s*:", lines):
         return 'quote the star key: "*"'
-    if re.search(r"[{,]\s*#", lines) or "flow mapping" in problem or "flow sequence" in problem:
+    if re.search(r"[{,]\s*#", lines):
         return 'look for a missing `}`, `]` or comma, and quote the hash key: "#"'
+    if "flow mapping" in problem or "flow sequence" in problem:
+        return "look for a missing `}`, `]` or comma; a text with `: `, `{` or `#` in it needs quotes"
     if "mapping values are not allowed" in problem:
         return "a text with `: ` in it needs quotes; else look at the indentation"
     if "alias" in problem or "anchor" in problem:
