@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from support.audio import Sound, read_wav
 
@@ -319,12 +320,7 @@ def _hole(told: Told) -> float:
 def judge_all(site: Killed, calls: list[Told], found: Findings) -> None:
     """Each call has one record with one delivery, and there is nothing else."""
     channels = {told.channel for told in calls}
-    connection = sqlite3.connect(f"file:{site.database}?mode=ro", uri=True)
-    try:
-        records = connection.execute("SELECT channel, id, closed_at FROM calls").fetchall()
-        unsent = connection.execute("SELECT count(*) FROM deliveries WHERE state != 'delivered'").fetchone()[0]
-    finally:
-        connection.close()
+    records = _rows(site, "SELECT channel, id, closed_at FROM calls")
     of_channel = Counter(channel for channel, _, _ in records)
     found.counts["records"] = sum(of_channel[channel] for channel in channels)
     for channel in channels:
@@ -342,8 +338,21 @@ def judge_all(site: Killed, calls: list[Told], found: Findings) -> None:
     found.counts["deliveries received, repeats not counted"] = sum(got.values())
     found.counts["deliveries lost"] = sum(count == 0 for count in got.values())
     found.violations += [f"call {identity}: {count} deliveries" for identity, count in got.items() if count != 1]
-    if unsent:
-        found.violations.append(f"{unsent} deliveries are not sent")
+    if left_over := unsent(site):
+        found.violations.append(f"{left_over} deliveries are not sent")
+
+
+def unsent(site: Killed) -> int:
+    """Deliveries that the CRM has not taken yet."""
+    return int(_rows(site, "SELECT count(*) FROM deliveries WHERE state != 'delivered'")[0][0])
+
+
+def _rows(site: Killed, query: str) -> list[Any]:
+    connection = sqlite3.connect(f"file:{site.database}?mode=ro", uri=True)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
 
 
 def rests(site: Killed) -> Iterator[str]:

@@ -19,7 +19,7 @@ import gevent
 
 from faults import FREESWITCH, Row
 from faults.callers import Kind, Told, begin, call, live, plan
-from faults.judge import Findings, judge, percentile, rests
+from faults.judge import Findings, judge, percentile, rests, unsent
 from faults.killed import Killed
 from faults.switches import switches
 
@@ -78,7 +78,7 @@ def settle(site: Killed, calls: list[Told]) -> None:
     for told in calls:
         while ((state := site.stored(told.channel)) is None or state.outcome is None) and time.monotonic() < deadline:
             gevent.sleep(0.1)
-    while (list(rests(site)) or len(site.crm.deliveries) < len(calls)) and time.monotonic() < deadline:
+    while (list(rests(site)) or unsent(site)) and time.monotonic() < deadline:
         gevent.sleep(0.2)
 
 
