@@ -18,6 +18,8 @@ from gevent.event import AsyncResult
 from gevent.monkey import get_original
 from gevent.threadpool import ThreadPool
 
+from exoflow.store.writer import Done, caught
+
 TTL_SECONDS = 60.0  # getaddrinfo does not tell the record's own TTL; a moved CRM is found within a minute
 STALE_AFTER_SECONDS = 1.0  # wait for a fresh answer so long before the last good one serves
 THREADS = 32  # so many different hosts may hang at once
@@ -72,7 +74,10 @@ class Resolver:
     def _look_up(self, key: tuple[str, int], result: AsyncResult) -> None:
         # a greenlet of its own: it outlives the caller whose deadline ran out, and waits for a thread in his place
         try:
-            targets = self._pool.apply(self._lookup, key)
+            done: Done[list[Target]] = self._pool.apply(caught, (self._lookup, *key))
+            if done.error is not None:
+                raise done.error
+            targets = done.value
             if not targets:
                 raise socket.gaierror(socket.EAI_NONAME, "no address")
             self._known[key] = (time.monotonic(), targets)
