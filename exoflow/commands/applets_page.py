@@ -20,6 +20,7 @@ from exoflow.config.steps import MODELS, STEPS
 from exoflow.flow.applets import APPLETS
 
 EXAMPLES = Path(exoflow.__file__).parents[1] / "examples" / "applets"
+ACCOUNT = EXAMPLES.parent / "branches/accounts/branches.yaml"
 # what an applet's docstring says, line by line, after the description
 SAID = ("Branches", "Caller gone", "Store gone", "CRM gone", "Journey")
 
@@ -46,12 +47,26 @@ was answered or served, or left a message, has none.
 
 This page is written by `exoflow schema --applets > docs/applets.md`.
 """
+_FLOWS = """## Where flows stand
+
+Each business has a file in `accounts/` beside the main file, with its numbers, agents and groups, and its flows; `start`
+names the first step of a flow. What the callers of a number meet is the flow beside it.
+
+With `parameters` a flow is written once for several numbers: each gives its values under `with`, and so does a `transfer`.
+`{name}` then stands for the value in `say`, `play`, `url`, `group` and `flow`, and it is a variable. Its type is `text`,
+`number`, `file`, `url`, `group` or `flow`; one with a `default` may be left out.
+
+`holidays` has `dates` (`2026-11-08`, or `01-26` for every year; with hours of work as here), and `country: IN` with
+`region: KA` takes those of the `holidays` library (`pip install holidays`) beside them. The own dates win, and so do days
+under `working: ["2026-08-15"]`, on which the business works although the library has them.
+"""
 
 
 def page() -> str:
     """The whole page. Needs the examples, which are in the project's folder and not in an installed package."""
     templates = ", ".join(f"`{name}`" for name in ("note", "sms", "mail", "page"))
     parts = [_INTRO.format(templates=templates, built_in=", ".join(f"`{name}`" for name in BUILT_IN))]
+    parts.append(f"{_FLOWS}\n```yaml\n{ACCOUNT.read_text(encoding='utf-8')}```\n\n## The applets\n")
     parts.append("\n".join(f"* [{name}](#{name}): {_summary(step)}" for name, step in STEPS.items()) + "\n")
     parts += [_applet(name) for name in STEPS]
     parts.append(_limits_table())
