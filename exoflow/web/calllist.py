@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, func, literal_column, or_, select, tuple_
@@ -19,7 +20,7 @@ from exoflow.store import tables as t
 from exoflow.web.callquery import Cursor, Query
 
 LOOK_SECONDS = 2.0  # of one look, within the server's REQUEST_SECONDS; a rare caller among a month's million calls takes 1 s
-COUNTED = 10_000  # calls up to which `Total` is told: to count on would cost more than the page
+COUNTED = 1000  # calls up to which `Total` is told: to count on would cost more than the page
 STEPS = 20_000  # of SQLite's machine between two looks at the clock: some ms
 
 
@@ -51,10 +52,9 @@ def page(connection: Connection, account: str, query: Query) -> Page:
     if query.none:
         return Page([], 0, None, None)
     with _limited(connection):
-        conditions = _conditions(account, query)
-        counted = select(literal_column("1")).select_from(t.calls).where(*conditions).limit(COUNTED + 1).subquery()
-        total = connection.execute(select(func.count()).select_from(counted)).scalar_one()
-        found, more = _places(connection, conditions, query)
+        found, more = _places(connection, account, query)
+        whole = not more and query.after is None and query.before is None
+        total = len(found) if whole else _counted(connection, account, query)
         loaded = {call.facts.id: call for call in _load(connection, [place.sid for place in found])}
     calls = [loaded[place.sid] for place in found]
     behind = more if query.before is None else True
@@ -67,15 +67,28 @@ def page(connection: Connection, account: str, query: Query) -> Page:
     )
 
 
-def _places(connection: Connection, conditions: list[ColumnElement[bool]], query: Query) -> tuple[list[Cursor], bool]:
+def _counted(connection: Connection, account: str, query: Query) -> int:
+    some = select(literal_column("1")).select_from(t.calls).where(*_conditions(account, query)).limit(COUNTED + 1).subquery()
+    counted: int = connection.execute(select(func.count()).select_from(some)).scalar_one()
+    return counted
+
+
+def _places(connection: Connection, account: str, query: Query) -> tuple[list[Cursor], bool]:
     """Where the page's calls stand, in its order; and are there more in the direction that it was looked for in?"""
     c = t.calls.c
     backwards = query.before is not None
     rising = query.ascending != backwards
     place = query.before or query.after
+    conditions: list[ColumnElement[bool]] = []
     if place is not None:
         key, at = tuple_(c.created_at, c.id), tuple_(place.at, place.sid, types=[c.created_at.type, c.id.type])
-        conditions = [*conditions, key > at if rising else key < at]
+        conditions = [key > at if rising else key < at]
+        # the index is entered at the cursor, and not at the span's end: SQLite takes it for one bound of a side alone
+        if rising:
+            query = replace(query, since=max(query.since, place.at))
+        else:
+            query = replace(query, until=min(query.until, place.at + timedelta(microseconds=1)))
+    conditions += _conditions(account, query)
     order = (c.created_at, c.id) if rising else (c.created_at.desc(), c.id.desc())
     chosen = select(c.created_at, c.id).where(*conditions).order_by(*order).limit(query.size + 1)
     found = [Cursor(at, sid) for at, sid in connection.execute(chosen)]
