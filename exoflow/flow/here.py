@@ -78,6 +78,7 @@ class Here:
         self.hidden = Hidden()  # digits of a `gather` that are secret
         self.keys_typed = ""  # while no app had the call, oldest first (dialplan/from-pri/40-died.xml)
         self.crm_said: Any = None  # JSON body of the last passthru's answer
+        self.judged: set[str] = set()  # paths of the recordings that are being judged, or were: each is once
         self.end_key_left = False  # does the channel still have the end key of the digits before?
         self.doing = 0  # applications of this visit that take time, begun until now
         self._ended: Marker | None = None  # the last of them that had ended when the call came back

@@ -165,12 +165,12 @@ def test_whatever_dies_the_call_is_the_same(
 def test_a_caller_who_leaves_while_nobody_is_there_has_the_record_of_one_who_left_an_attentive_app(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """He hangs up half a second into each application, with exoflow there and with exoflow killed as it began."""
+    """He hangs up 0.3 s into each application, with exoflow there and with exoflow killed as it began."""
     seen = []
     for how in ("nothing", "kill"):
         h = open_hall(tmp_path / how)
         with monkeypatch.context() as patch:
-            seen.append(run(h, patch, how, number, "in", hangs_up_after=0.5))
+            seen.append(run(h, patch, how, number, "in", hangs_up_after=0.3))
         h.stop()
     attentive, away = seen
     assert attentive.resumed == []

@@ -85,11 +85,13 @@ class Box(FreeSwitch):
         return int(self.api("show channels count").split()[0])
 
     def settle(self, deadline: float = 5) -> None:
-        """Waits until no channel is left of the last test, and forgets its events."""
+        """Waits until no channel is left of the last test, and forgets its events and its CDRs."""
         with gevent.Timeout(deadline, TimeoutError(f"channels left after {deadline} s")):
             while self.channels():
                 gevent.sleep(0.05)
         self.events.clear()
+        for file in self.cdr_folder.glob("*.json"):  # they would be calls of the next exoflow that reads them
+            file.unlink(missing_ok=True)
 
     def uuid_of(self, sip_call_id: str, deadline: float = 5) -> str:
         """The channel that a call from the exchange got here."""

@@ -141,7 +141,7 @@ def test_a_talk_that_cannot_be_recorded_goes_on(site: Site) -> None:
     [recording] = state.recordings
     assert (state.outcome, recording.state) == ("answered", "failed")
     assert state.legs[0].talk_seconds == pytest.approx(1.5, abs=0.3)
-    told = next(line for line in state.journey if line.code.startswith("recording."))
+    [told] = [line for line in state.journey if line.code.startswith("recording.")]
     assert str(site.recordings) in told.text
     assert "write" in told.text
     assert hears(visit.heard(), 880)

@@ -199,8 +199,9 @@ def _recording(here: Here, channels: int) -> Recording:
 def _talk_recorded(
     here: Here, recording: Recording, events: RecordingEvents | None = None, watch: ExitStack | None = None
 ) -> None:
-    if recording in here.call.state.recordings and recording.state != "pending":
+    if recording.path in here.judged or (recording in here.call.state.recordings and recording.state != "pending"):
         return
+    here.judged.add(recording.path)
     if recording not in here.call.state.recordings:
         here.call.add_recording(recording)
     # not the call's last talk: behind ours the dialplan's fallback may have rung somebody
