@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
-from exoflow.agents.groups import Candidate, of_numbers, of_target
 from exoflow.calls.model import Leg, Recording
 from exoflow.config.steps import Connect as ConnectSettings
 from exoflow.config.steps import ConnectStep
-from exoflow.crm.answers import BadAnswer, parse_agents
-from exoflow.crm.dialect import CONNECT_HEADERS
-from exoflow.errors import CallEnded, ExoflowError
+from exoflow.errors import ExoflowError
 from exoflow.flow import recording as recordings
-from exoflow.flow.asking import ask
-from exoflow.flow.attempt import Limits, attempt, settle_unheard, under_way
+from exoflow.flow.attempt import settle_unheard, under_way
 from exoflow.flow.here import QUICK_SECONDS, Here
-from exoflow.lines import trunks
+from exoflow.flow.hunt import ring_all
+from exoflow.flow.plan import Plan, planned
 from exoflow.lines.legs import RecordingEvents
 
 # India's ringing tone, made by FreeSWITCH itself while a leg is set up (facts, pri-and-freetdm.md section 8)
 INDIAN_RINGBACK = "%(400,200,400,450);%(400,2000,400,450)"
 _EDGE = "~"  # between the variables of a multiset: a tone has commas and semicolons in it
-
-
-@dataclass(slots=True)
-class Plan:
-    """Whom to ring and how."""
-
-    candidates: list[Candidate]
-    limits: Limits
-    record: Literal["none", "mono", "dual"]
 
 
 class Connect:
@@ -58,14 +44,14 @@ class Connect:
         here.at.talked = False
         here.call.wants_agent()
         here.answer()
-        plan = _planned(here, step.connect)
+        plan = planned(here, step.connect)
         if not plan.candidates:
             here.failed("G", "connect.nobody", "There is nobody to ring")
             return "unanswered"
         if not here.has_ended:
             _prepare(here, step.connect, plan)
         if plan.record == "none":
-            _ring_all(here, plan)
+            ring_all(here, plan)
         else:
             _ring_recorded(here, plan)
         if not here.at.talked:
@@ -83,71 +69,6 @@ class Connect:
             if here.data.get("recording"):
                 _talk_recorded(here, _recording(here, here.data["channels"]))
         return "answered" if here.at.talked else "unanswered"
-
-
-# --- whom ---------------------------------------------------------------------------------------
-
-
-def _planned(here: Here, connect: ConnectSettings) -> Plan:
-    """Made once in a visit: who comes back goes on with the same list."""
-    if (kept := here.data.get("plan")) is not None:
-        return Plan([Candidate(*one) for one in kept["who"]], Limits(*kept["limits"]), kept["record"])
-    if here.data:
-        here.came_back("the CRM was being asked")
-        here.note("D", "connect.again", "Whether the CRM had got the request is unknown: it is asked again")
-    if connect.url is not None:
-        here.keep(asking=True)
-    plan = _plan(here, connect)
-    here.session.raise_if_disconnected()
-    if plan.record != "none" and here.consent is False:
-        here.note("H", recordings.DECLINED, "Not recorded: the caller refused it")
-        plan.record = "none"
-    limits = [plan.limits.ring, plan.limits.talk]
-    here.keep(asking=None, plan={"who": [list(one) for one in plan.candidates], "limits": limits, "record": plan.record})
-    if connect.url is not None:
-        here.call.on_disk()  # an answered CRM is not asked twice, whatever dies now
-    return plan
-
-
-def _plan(here: Here, connect: ConnectSettings) -> Plan:
-    limits = Limits(connect.ring_seconds, connect.talk_seconds)
-    if connect.url is None:
-        return Plan(of_target(here.account, connect), limits, connect.record)
-    plan = _ask_crm(here, connect)
-    if plan is not None:
-        return plan
-    if connect.fallback is None:
-        here.note("G", "connect.no_fallback", "The CRM named nobody usable, and the step has no `fallback`")
-        return Plan([], limits, connect.record)
-    here.note("G", "connect.fallback", "On to the step's `fallback`, for the CRM named nobody usable")
-    return Plan(of_target(here.account, connect.fallback), limits, connect.record)
-
-
-def _ask_crm(here: Here, connect: ConnectSettings) -> Plan | None:
-    """The CRM's plan; None if it gave none that can be used."""
-    assert connect.url is not None
-    asked = ask(here, connect.url, timeout=connect.timeout, hold=connect.hold, headers=CONNECT_HEADERS)
-    if asked.answer is None:
-        return None
-    try:
-        told = parse_agents(asked.answer)
-    except BadAnswer as bad:
-        if bad.key != "status":  # a wrong status is in the journey already
-            here.failed("F", "crm.bad_answer", str(bad), key=bad.key, answer=asked.answer.excerpt)
-        return None
-    record = connect.record
-    if told.record is not None:
-        record = ("dual" if told.dual else "mono") if told.record else "none"
-    elif told.dual is not None and record != "none":
-        record = "dual" if told.dual else "mono"
-    limits = Limits(told.ring_seconds or connect.ring_seconds, told.talk_seconds or connect.talk_seconds)
-    here.note("F", "crm.agents", f"The CRM named {len(told.numbers)} agents", numbers=told.numbers, ignored=list(told.ignored))
-    if not told.numbers and connect.fallback is not None:
-        return None
-    return Plan(of_numbers(here.account, told.numbers), limits, record)
-
-
-# --- how ----------------------------------------------------------------------------------------
 
 
 def _prepare(here: Here, connect: ConnectSettings, plan: Plan) -> None:
@@ -176,7 +97,7 @@ def _ring_recorded(here: Here, plan: Plan) -> None:
         try:
             if not here.has_ended:
                 here.execute("record_session", recording.path)  # of what is recorded already it makes no second one
-            _ring_all(here, plan)
+            ring_all(here, plan)
         finally:
             if not here.session.ended.is_set():
                 with suppress(ExoflowError):  # a hangup stops it, too
@@ -214,23 +135,3 @@ def _check(
     """Beside the call: who waits for the end of a file has nothing to do with who waits for the next step."""
     with watch:
         recordings.check(here, step, recording, events, talk)
-
-
-def _ring_all(here: Here, plan: Plan) -> None:
-    """One after another, until a talk or the list's end."""
-    lines = trunks.outbound_order(here.parts.config.trunks, here.call.state.facts.trunk)
-    at, line = here.data.get("at", 0), here.data.get("line", 0)
-    while at < len(plan.candidates):
-        name = lines[line]
-        try:
-            leg = attempt(here, plan.candidates[at], name, here.parts.config.trunks[name], plan.limits)
-        except CallEnded:
-            tried = under_way(here)
-            here.at.talked = tried is not None and tried.outcome == "answered"
-            raise
-        if leg.outcome == "answered":
-            here.at.talked = True
-            return
-        # another line helps only if ours was the trouble; else the agent cannot be reached now
-        at, line = (at, line + 1) if leg.outcome == "trunk" and line + 1 < len(lines) else (at + 1, 0)
-        here.keep(at=at, line=line, leg=None)
