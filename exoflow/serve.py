@@ -11,6 +11,7 @@ from exoflow.calls.book import CallBook
 from exoflow.calls.lost import LostCalls
 from exoflow.calls.net import Net
 from exoflow.config.model import Account, Config
+from exoflow.crm.audio import AudioCache
 from exoflow.crm.http import CrmClient
 from exoflow.crm.resend import Resends
 from exoflow.crm.sender import Sender
@@ -36,6 +37,7 @@ from exoflow.web.server import WebServer
 log = logging.getLogger("exoflow")
 
 SETTLE_SECONDS = 0.1  # a call whose socket closes within some 50 ms of its `connect` waits for its guard, 5 s of silence
+FETCHED = "fetched"  # in the prompts' folder, which FreeSWITCH can read
 SENDER_STOP_SECONDS = 0.2  # of the 1 s that a hand-over may take; what the CRM has not taken by then is sent again
 
 
@@ -54,6 +56,7 @@ class Service:
         self.store = open_store(config.store, spill=config.spill)
         self.book = CallBook(self.store, accounts=self._account)
         self.crm = CrmClient()
+        self.audio = AudioCache(config.prompts.folder / FETCHED, self.crm)
         self.sender = Sender(self.store, self.crm, self._account)
         self._resends = Resends(self.store, self.sender.wake)
         self.book.wake = self.sender.wake
@@ -74,12 +77,13 @@ class Service:
         self.lines.on_up = self._lost.hurry
         self.store.counts.watch(lambda: {(name, ""): float(count) for name, count in self.server.counters.items()})
         self.store.counts.watch(lambda: {(ALL_BUSY, trunk): seconds for trunk, seconds in self.lines.all_busy_seconds.items()})
+        self.store.counts.watch(lambda: {(name, ""): float(count) for name, count in self.audio.counters.items()})
         self.web = self._make_web()
 
     @property
     def in_flight(self) -> int:
         """Requests and mails that wait for their answer: a rehearsal's clock must not overtake them."""
-        return self.crm.in_flight + self._mailer.in_flight
+        return self.crm.in_flight + self.audio.in_flight + self._mailer.in_flight
 
     @property
     def address(self) -> tuple[str, int]:
@@ -176,7 +180,7 @@ class Service:
         gevent.spawn(fallback.publish, self.config, self.lines)
 
     def _make_parts(self, config: Config) -> Parts:
-        return Parts(config, PromptBook(config.prompts), self.crm, self.lines, mailer=self._mailer)
+        return Parts(config, PromptBook(config.prompts), self.crm, self.lines, self.audio, mailer=self._mailer)
 
     def _make_net(self) -> Net | None:
         """Takes in FreeSWITCH's CDR files, where their folder is known."""

@@ -34,12 +34,13 @@ MAX_ANSWER_BYTES = 512 * 1024
 
 @dataclass(slots=True)
 class Trail:
-    """How far the request under way has come, for the sentence of its failure."""
+    """How far the request under way has come, for the sentence of its failure, and how much of an answer it takes."""
 
     waiting_for: str = "nothing was begun"
     looking_up: str = ""  # the name, while it is looked up
     in_handshake: bool = False
     status: int | None = None
+    most_bytes: int = MAX_ANSWER_BYTES  # on the wire
 
 
 trail: ContextVar[Trail] = ContextVar("trail")
@@ -65,7 +66,8 @@ class _Metered(io.RawIOBase):
     """The bytes of one answer, counted."""
 
     def __init__(self, raw: io.RawIOBase) -> None:
-        self._raw, self._left = raw, MAX_ANSWER_BYTES
+        self._raw = raw
+        self._most = self._left = trail.get().most_bytes
 
     def readable(self) -> bool:
         return True
@@ -74,7 +76,7 @@ class _Metered(io.RawIOBase):
         count = self._raw.readinto(buffer)
         self._left -= count or 0
         if self._left < 0:
-            raise Refusal("body", f"the answer has more than {MAX_ANSWER_BYTES // 1024} KiB with its headers")
+            raise Refusal("body", f"the answer has more than {self._most // 1024} KiB with its headers")
         return count
 
     def close(self) -> None:

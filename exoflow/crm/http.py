@@ -1,8 +1,8 @@
 """Asks CRMs over HTTP, with an end to every wait.
 
 requests alone has no total deadline, follows redirects, unpacks gzip bombs, and connects wherever a name leads. Here each
-request ends within its deadline, reads at most 64 KiB, follows nothing (302 is an answer in the dialect), and reaches a
-private address only if the account allows it. Every failure is a CrmFailure with its own reason.
+request ends within its deadline, reads at most 64 KiB (2 MiB of audio), follows nothing (302 is an answer in the dialect), and
+reaches a private address only if the account allows it. Every failure is a CrmFailure with its own reason.
 
 requests' Session is not used: its cookies would go from one account's call to another's, and for a redirect it reads and
 unpacks the whole body even when told not to follow. Its adapter does the work.
@@ -132,20 +132,27 @@ class CrmClient:
         headers: Mapping[str, str] | None = None,
         mask: Collection[str] = (),
         account: str = "",
+        head: bool = False,
+        most_bytes: int = MAX_BODY_BYTES,
     ) -> Answer:
-        """Asks by GET; `params` follow the URL's own query.
+        """Asks by GET, or by HEAD; `params` follow the URL's own query.
 
-        `deadline` in seconds is for everything, from the name's look-up to the body's last byte; `mask` are further
-        secret query keys; `account` is whose circuit breaker it passes, if a caller waits. Any status is an Answer. Raises
-        CrmFailure.
+        `deadline` in seconds is for everything, from the name's look-up to the body's last byte, of which there may be
+        `most_bytes`; `mask` are further secret query keys; `account` is whose circuit breaker it passes, if a caller waits.
+        Any status is an Answer. Raises CrmFailure.
         """
         whole = with_params(url, params)
+
+        def ask() -> Answer:
+            method = "HEAD" if head else "GET"
+            return self._ask(method, whole, None, deadline, allow_private, headers, mask, most_bytes)
+
         if not account:
-            return self._ask("GET", whole, None, deadline, allow_private, headers, mask)
+            return ask()
         try:
             with self.breaker.passing(account, url) as passage:
                 try:
-                    answer = self._ask("GET", whole, None, deadline, allow_private, headers, mask)
+                    answer = ask()
                 except CrmFailure as failure:
                     passage.failed(failure.reason, failure.detail)
                     failure.circuit = passage.evidence
@@ -184,8 +191,9 @@ class CrmClient:
         allow_private: Sequence[str],
         headers: Mapping[str, str] | None,
         mask: Collection[str],
+        most_bytes: int = MAX_BODY_BYTES,
     ) -> Answer:
-        begun, here = time.monotonic(), Trail()
+        begun, here = time.monotonic(), Trail(most_bytes=connections.MAX_ANSWER_BYTES + most_bytes - MAX_BODY_BYTES)
         self.in_flight += 1
         token, timer = connections.trail.set(here), gevent.Timeout(deadline)
         try:
@@ -193,7 +201,7 @@ class CrmClient:
                 request = _request(method, url, body, headers)
                 response = self._adapter(allow_private).send(request, stream=True, timeout=deadline, verify=True)
                 here.status = response.status_code
-                content = _read(response, here)
+                content = _read(response, here, most_bytes)
         except gevent.Timeout as over:
             if over is not timer:
                 raise
@@ -259,7 +267,7 @@ def _url_problem(url: str) -> str | None:
     return None
 
 
-def _read(response: requests.Response, here: Trail) -> bytes:
+def _read(response: requests.Response, here: Trail, most: int) -> bytes:
     """The body as it came, not unpacked. Gives the connection back; closes it if the body is not wanted to its end."""
     raw, content = response.raw, b""
     try:
@@ -267,10 +275,10 @@ def _read(response: requests.Response, here: Trail) -> bytes:
         packed = response.headers.get("content-encoding", "identity").strip().lower()
         if packed not in ("identity", ""):
             raise Refusal("body", f"the answer is packed ({packed[:20]!r}) although it was asked for plain")
-        while part := raw.read(MAX_BODY_BYTES + 1 - len(content), decode_content=False):
+        while part := raw.read(most + 1 - len(content), decode_content=False):
             content += part
-            if len(content) > MAX_BODY_BYTES:
-                raise Refusal("body", f"the answer (status {here.status}) has more than {MAX_BODY_BYTES // 1024} KiB")
+            if len(content) > most:
+                raise Refusal("body", f"the answer (status {here.status}) has more than {most // 1024} KiB")
     except BaseException:
         raw.close()
         raise

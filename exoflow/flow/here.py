@@ -15,6 +15,7 @@ from exoflow.calls.model import Stage
 from exoflow.config.model import Account, Config, Flow
 from exoflow.config.steps import Prompt
 from exoflow.config.values import Value
+from exoflow.crm.audio import AudioCache
 from exoflow.crm.http import CrmClient
 from exoflow.crm.smtp import Mailer
 from exoflow.errors import DeadlineExceeded, ExoflowError, UnsafeText
@@ -53,6 +54,7 @@ class Parts:
     prompts: PromptBook
     crm: CrmClient
     lines: Lines
+    audio: AudioCache
     clock: Callable[[], datetime] = utcnow
     mailer: Mailer = field(default_factory=Mailer)
 
