@@ -108,10 +108,11 @@ class Call(Mirror):
             self.state.wanted_agent = True
             self.changed(whole=True)
 
-    def add_leg(self, leg: Leg) -> bool:
-        """An attempt is about to be dialled: waits for its commit as `on_disk` does. False if it is not there."""
-        self.state.legs.append(leg)
-        self._pending.legs[leg.uuid] = leg
+    def add_leg(self, leg: Leg, *others: Leg) -> bool:
+        """They are about to be dialled: waits for their commit as `on_disk` does. False if it is not there."""
+        for one in (leg, *others):
+            self.state.legs.append(one)
+            self._pending.legs[one.uuid] = one
         if self.on_disk():
             return True
         why = str(self.book.store.trouble or f"it took longer than {LEG_COMMIT_SECONDS:g} s; look at disk and load")

@@ -48,7 +48,7 @@ class LegEnd:
     setup_at: datetime | None
     alerting_at: datetime | None
     early_media_at: datetime | None
-    answered_at: datetime | None
+    answered_at: datetime | None  # the talk began
     released_at: datetime | None
     cause: str  # FreeSWITCH's name
     q850: int | None
@@ -56,6 +56,7 @@ class LegEnd:
     number: str = ""  # digits as they were dialled
     fallback: bool = False  # dialled by the dialplan's fallback, not by an app
     trunk: str = ""  # exo_fallback_trunk: the trunk's name
+    picked_up: bool = False  # by an agent who was then asked whether he takes the call (telephony/dialstring.Ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +184,19 @@ def _call(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> C
 
 def _leg(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> LegEnd:
     times, profile = _part(flow[0], "times"), _part(flow[-1], "caller_profile")
+    # of a leg that is bridged FreeSWITCH takes the other marks of asking away; this one stays
+    asked = "group_confirm_timeout" in variables
+    answered_at = _moment(times.get("answered_time"))
     return LegEnd(
         uuid=uuid,
         setup_at=_moment(times.get("created_time")),
         alerting_at=_moment(times.get("progress_time")),
         early_media_at=_moment(times.get("progress_media_time")),
-        answered_at=_moment(times.get("answered_time")),
+        answered_at=_moment(times.get("bridged_time")) if asked else answered_at,
         released_at=_moment(times.get("hangup_time")),
         cause=_formed(_CAUSE, variables.get("hangup_cause")),
         q850=_q850(variables),
+        picked_up=asked and answered_at is not None,
         caller=_formed(_UUID, variables.get("originating_leg_uuid") or variables.get("originator")),
         number=_plain(profile.get("destination_number")),
         fallback="exo_fallback_leg" in variables,

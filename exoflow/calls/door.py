@@ -166,6 +166,7 @@ def settle(leg: Leg, told: LegEnd, *, caller_left: bool = False) -> None:
         alerting=leg.alerting_at is not None,
         early_media=leg.early_media_at is not None,
         had_leg=True,
+        picked_up=told.picked_up,
     )
 
 

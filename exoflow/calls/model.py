@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from exoflow.telephony.causes import LegOutcome
+
 # where in its life a call is (design, section 1)
 Stage = Literal["A", "B", "C", "D", "E", "F", "G", "H"]
-
-LegOutcome = Literal[
-    "ringing", "answered", "busy", "rejected", "no_answer", "unreachable", "bad_number", "trunk", "protocol", "caller_gone"
-]
 
 
 @dataclass(slots=True)

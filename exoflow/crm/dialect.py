@@ -39,6 +39,8 @@ _DIAL_STATUS = {
     "busy": "busy",
     "rejected": "busy",
     "no_answer": "no-answer",
+    "not_accepted": "no-answer",
+    "taken": "no-answer",
     "ringing": "no-answer",
     "caller_gone": "canceled",
 }
@@ -47,6 +49,8 @@ _OTHER_DIAL_STATUS = "failed"  # unreachable, bad number, trunk, protocol
 _LEG_CAUSE = {
     "answered": ("NORMAL_CLEARING", 16),
     "no_answer": ("RING_TIMEOUT", 1003),
+    "not_accepted": ("RING_TIMEOUT", 1003),
+    "taken": ("RING_TIMEOUT", 1003),
     "caller_gone": ("RING_TIMEOUT", 1003),
     "busy": ("USER_BUSY", 17),
     "rejected": ("USER_BUSY", 17),

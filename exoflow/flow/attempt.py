@@ -1,222 +1,183 @@
-"""One attempt to reach one agent over one trunk, and the talk if he answers; also if nobody was there to see its end."""
+"""One attempt to reach an agent, or several at once, over one trunk, and the talk if one answers; also if nobody was there to
+see its end."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import gevent
-
 from exoflow.agents.groups import Candidate
-from exoflow.calls import cdr, door
-from exoflow.calls.cdr import LegEnd
 from exoflow.calls.model import Leg
 from exoflow.config.model import Trunk
 from exoflow.errors import CallEnded, DeadlineExceeded
 from exoflow.esl.codec import Headers
-from exoflow.flow.gone import GoneSession
+from exoflow.flow import legends
 from exoflow.flow.here import Here
 from exoflow.lines import trunks
-from exoflow.lines.legs import LegEvents, moment
-from exoflow.telephony.causes import by_name, read_leg
-from exoflow.telephony.dialstring import leg_string
+from exoflow.lines.legs import LegEvents
+from exoflow.telephony.dialstring import Ask, Phone, dial_string
+from exoflow.telephony.numbers import national
 
 # a leg's release comes on another connection than its bridge's end, some milliseconds apart; the caller is not kept waiting
 # for it (silence between attempts: 0.3 s at most), and what comes later still corrects the record
 RELEASE_SECONDS = 0.1
 TALK_RELEASE_SECONDS = 2.0  # behind a talk nobody waits
-CDR_SECONDS = 1.0  # for the file of a leg that has just ended
-CDR_LOOK_SECONDS = 0.05  # between two looks for it: nobody hears that delay, and a look costs a thread some 0.1 ms
-CALLER_LEFT = "ORIGINATOR_CANCEL"
-BRIDGE_MARGIN = 30.0  # seconds beyond ringing and talk limit before the bridge's end is given up
+BRIDGE_MARGIN = 30.0  # seconds beyond all limits before the bridge's end is given up
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds."""
+class How:
+    """How agents are rung. Times in seconds."""
 
     ring: int
     talk: int
+    at_once: int = 1  # phones that ring together; the first to answer talks
+    cli: str = ""  # national digits that agents see; the trunk's own unless set
+    ask: Ask | None = None
+    opening: str = ""  # a sound that both hear when their talk begins
+    headers: dict[str, str] = field(default_factory=dict)  # of SIP
+
+    def written(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, kept: Mapping[str, Any]) -> How:
+        """What `written` made."""
+        return cls(**{**kept, "ask": None if kept["ask"] is None else Ask(**kept["ask"])})
 
 
-def attempt(here: Here, candidate: Candidate, trunk_name: str, trunk: Trunk, limits: Limits) -> Leg:
-    """Rings an agent; returns the leg when it has ended, talk included. Raises CallEnded when the caller left meanwhile.
+def attempt(here: Here, candidates: Sequence[Candidate], trunk_name: str, trunk: Trunk, how: How) -> list[Leg]:
+    """Rings these agents at once; returns their legs, in the same order, when all have ended, a talk included.
 
-    The leg's row is committed before dialling, so that a leg on the switch is never unknown to the record. If the call has
-    come back from this attempt, what became of it is found out instead: nobody is rung twice.
+    Raises CallEnded when the caller left meanwhile. The legs' rows are committed before dialling, so that a leg on the switch
+    is never unknown to the record. If the call has come back from this attempt, what became of it is found out instead: nobody
+    is rung twice.
     """
-    leg = under_way(here)
-    if leg is None:
-        dialled = here.has_ended and here.session.channel.variable("last_bridge_to")  # known to the switch alone
-        leg = Leg(dialled or str(uuid.uuid4()), len(here.call.state.legs) + 1, candidate.number, trunk_name, candidate.agent)
-        text = f"Ringing {_who(leg)} over {trunk_name}"
+    legs = under_way(here) or _begun(here, candidates, trunk_name)
+    if any(leg.outcome == "ringing" for leg in legs):
+        if here.has_ended:
+            legends.settle_unheard(here, legs)
+            here.perform("bridge", lambda: "", deadline=0)
+        else:
+            _dial(here, legs, trunk, how)
+    here.session.raise_if_disconnected()
+    return legs
+
+
+def under_way(here: Here) -> list[Leg]:
+    """The legs of the attempt that was begun when this step was kept."""
+    uuids = here.data.get("legs", ())
+    return [leg for leg in here.call.state.legs if leg.uuid in uuids]
+
+
+def talk_of(legs: Sequence[Leg]) -> Leg | None:
+    """The one that the caller talked with."""
+    return next((leg for leg in legs if leg.outcome == "answered"), None)
+
+
+def _begun(here: Here, candidates: Sequence[Candidate], trunk_name: str) -> list[Leg]:
+    first = len(here.call.state.legs) + 1
+    legs = [
+        Leg(_uuid(here, candidate, alone=len(candidates) == 1), seq, candidate.number, trunk_name, candidate.agent)
+        for seq, candidate in enumerate(candidates, first)
+    ]
+    for leg in legs:
+        text = f"Ringing {legends.who(leg)} over {trunk_name}"
         here.note("G", "leg.dialled", text, leg=leg.uuid, number=leg.number, trunk=trunk_name)
         leg.dialled_at = datetime.now(UTC)
-        here.at.typed = len(here.keys_typed)  # keys from before a talk are for nobody behind it
-        here.keep(leg=leg.uuid)
-        here.call.add_leg(leg)
-    if leg.outcome == "ringing" and here.has_ended:
-        settle_unheard(here, leg)
-        here.perform("bridge", lambda: "", deadline=0)
-    if leg.outcome == "ringing":
-        _dial(here, leg, trunk, limits)
-    here.session.raise_if_disconnected()
-    return leg
+    here.at.typed = len(here.keys_typed)  # keys from before a talk are for nobody behind it
+    here.keep(legs=[leg.uuid for leg in legs])
+    here.call.add_leg(*legs)
+    return legs
 
 
-def under_way(here: Here) -> Leg | None:
-    """The attempt that was begun when this step was kept."""
-    return next((leg for leg in here.call.state.legs if leg.uuid == here.data.get("leg")), None)
+def _uuid(here: Here, candidate: Candidate, *, alone: bool) -> str:
+    """A new leg's. If the store was slower than the call, the leg is known to the switch alone, which has it on the caller's
+    channel: `uuid;name;digits` of each that was dialled (switch_ivr_originate.c:3211)."""
+    if here.has_ended:
+        dialled = legends.array(here.session.channel.variable("originated_legs"))
+        known = [one.partition(";")[0] for one in dialled if one.endswith(national(candidate.number).lstrip("0"))]
+        if known:
+            return known[-1]
+        if alone and (talked := here.session.channel.variable("last_bridge_to")):
+            return talked
+    return str(uuid.uuid4())
 
 
-def _who(leg: Leg) -> str:
-    return f"{leg.agent} ({leg.number})" if leg.agent else leg.number
-
-
-def _dial(here: Here, leg: Leg, trunk: Trunk, limits: Limits) -> None:
-    dialled = leg_string(
-        endpoint=trunks.endpoint(trunk),
-        e164=leg.number,
-        leg_uuid=leg.uuid,
-        cli=trunk.outbound.cli,
-        ring_seconds=limits.ring,
-        talk_seconds=limits.talk,
+def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
+    endpoint = trunks.endpoint(trunk)
+    dialled = dial_string(
+        [Phone(endpoint, leg.number, leg.uuid) for leg in legs],
+        cli=how.cli or trunk.outbound.cli,
+        ring_seconds=how.ring,
+        talk_seconds=how.talk,
+        ask=how.ask,
+        opening=how.opening,
+        headers=how.headers,
     )
-
-    def changed(events: LegEvents) -> None:
-        _copy(leg, events)
-        here.call.update_leg(leg)
-
-    with here.parts.lines.leg(leg.uuid, changed) as events:
-        watched = here.parts.lines.up
-        leg.dialled_at = datetime.now(UTC)
+    deadline = how.ring + how.talk + (how.ask.seconds if how.ask is not None else 0) + BRIDGE_MARGIN
+    lines = here.parts.lines
+    with ExitStack() as watch:
+        changed = [partial(_changed, here, leg, asked=how.ask is not None) for leg in legs]
+        told = [watch.enter_context(lines.leg(leg.uuid, change)) for leg, change in zip(legs, changed, strict=True)]
+        watched = lines.up
+        for leg in legs:
+            leg.dialled_at = datetime.now(UTC)
         ended: CallEnded | None = None
         complete: Headers | None = None
         here.session.lease_off()  # it would take the caller out of the talk
         try:
-            complete = here.perform("bridge", lambda: dialled, deadline=limits.ring + limits.talk + BRIDGE_MARGIN)
+            complete = here.perform("bridge", lambda: dialled, deadline=deadline)
         except CallEnded as error:
             ended = error
         except DeadlineExceeded:
-            here.note("G", "switch.slow", "The attempt did not end within its limits and was broken off", leg=leg.uuid)
+            text = "The attempt did not end within its limits and was broken off"
+            here.note("G", "switch.slow", text, leg=legs[0].uuid)
             here.break_off()
         finally:
             here.session.lease_on()
-        watched = watched and here.parts.lines.up
-        if here.parts.lines.up:
-            talked = events.answered_at is not None or _connected(complete, leg)
-            events.released.wait(TALK_RELEASE_SECONDS if talked or ended else RELEASE_SECONDS)
-        if leg.released_at is None:
-            at = None if complete is None else _moment(complete.get("Event-Date-Timestamp"))
-            _draw(here, leg, complete, at or datetime.now(UTC))
-        _judge(here, leg, had_leg=leg.setup_at is not None or not here.parts.lines.up)
+        watched = watched and lines.up
+        if lines.up:
+            talked = any(leg.answered_at is not None or legends.connected(complete, leg) for leg in legs)
+            _wait_for_releases(told, TALK_RELEASE_SECONDS if talked or ended else RELEASE_SECONDS, talked=talked)
+        # from here to the end of the step's next `keep` nothing waits: what is told and what is kept are written together
+        for leg, events in zip(legs, told, strict=True):
+            if leg.released_at is None:
+                legends.draw_end(here, leg, complete, alone=len(legs) == 1)
+            legends.judge(here, leg, had_leg=leg.setup_at is not None or not lines.up, picked_up=events.answered_at is not None)
     if not watched:
-        _say_unwatched(here, leg)
-    _tell(here, leg)
+        _say_unwatched(here, legs)
+    for leg in legs:
+        legends.tell(here, leg)
     if ended is not None:
         raise ended
 
 
-def _say_unwatched(here: Here, leg: Leg) -> None:
-    problem = here.parts.lines.problem or "it was lost during the attempt and is back"
-    text = f"The event socket was not connected: what is known of this attempt is drawn from the caller's leg. {problem}"
-    here.note("G", "lines.down", text, leg=leg.uuid)
-
-
-def _copy(leg: Leg, events: LegEvents) -> None:
+def _changed(here: Here, leg: Leg, events: LegEvents, *, asked: bool) -> None:
     leg.seen = True
     leg.setup_at, leg.alerting_at, leg.early_media_at = events.setup_at, events.alerting_at, events.early_media_at
-    leg.answered_at = events.answered_at
+    # with an agent who is asked first the talk begins later than his answer
+    leg.answered_at = events.bridged_at if asked else events.answered_at
     if events.released_at is not None:
         leg.released_at, leg.cause, leg.q850 = events.released_at, events.cause, events.q850
-
-
-def _connected(complete: Headers | None, leg: Leg) -> bool:
-    """By the caller's leg: did this bridge reach this agent?"""
-    return complete is not None and leg.uuid in (complete.variable("bridge_uuid"), complete.variable("last_bridge_to"))
-
-
-def settle_unheard(here: Here, leg: Leg) -> None:
-    """An attempt that ended while the call was away: by the CDR of the agent's leg, else by what the caller's leg shows."""
-    folder = here.parts.config.switch.cdr
-    end = _cdr(folder, leg) if folder is not None and leg.released_at is None else None
-    if end is not None:
-        door.settle(leg, end, caller_left=here.caller_gone)
-        here.call.update_leg(leg)
-    else:
-        if leg.released_at is None:
-            _draw(here, leg, here.session.channel, _gone_at(here))
-        _judge(here, leg, had_leg=leg.seen or folder is None)
-    talked = f"answered meanwhile, and talked {leg.talk_seconds:.0f} s"
-    here.came_back(f"{_who(leg)} was rung on and {talked if leg.outcome == 'answered' else 'did not answer'}")
-    _tell(here, leg)
-
-
-def _cdr(folder: Path, leg: Leg) -> LegEnd | None:
-    """It is written when the leg ends, which is when the call comes back: CDR_SECONDS at most are waited for it."""
-    until = time.monotonic() + CDR_SECONDS
-    while True:
-        end: LegEnd | None = gevent.get_hub().threadpool.apply(cdr.read_leg, (folder, leg.uuid))
-        if end is not None or time.monotonic() > until:
-            return end
-        gevent.sleep(CDR_LOOK_SECONDS)
-
-
-def _gone_at(here: Here) -> datetime:
-    """When the attempt ended, as far as the caller's leg tells: when the dialplan had the call back."""
-    if isinstance(here.session, GoneSession):
-        return here.session.hung_up_at
-    return _moment(here.session.channel.variable("exo_gone_at")) or datetime.now(UTC)
-
-
-def _moment(micros: str) -> datetime | None:
-    return datetime.fromtimestamp(int(micros) / 1e6, UTC) if micros.isdigit() and 0 < int(micros) < cdr.LATEST else None
-
-
-def _draw(here: Here, leg: Leg, complete: Headers | None, at: datetime) -> None:
-    """The leg's end at `at` from what the caller's leg shows behind a bridge."""
-    leg.released_at = at
-    if complete is None:
-        return
-    talked = _connected(complete, leg)
-    leg.cause = complete.variable("last_bridge_hangup_cause" if talked else "originate_disposition")
-    known = by_name(leg.cause)
-    leg.q850 = known.q850 if known is not None else None
-    if talked and leg.answered_at is None:
-        bridged = here.session.bridged_event
-        shown = _moment(complete.get("Caller-Channel-Bridged-Time")) if bridged is None else moment(bridged)
-        leg.answered_at = shown or leg.dialled_at
-
-
-def _judge(here: Here, leg: Leg, *, had_leg: bool) -> None:
-    if here.session.hung_up and leg.answered_at is None and leg.cause in ("", CALLER_LEFT):
-        leg.outcome, leg.meaning = "caller_gone", "The caller left while the agent's phone was being rung."
-    else:
-        leg.outcome, leg.meaning = read_leg(
-            q850=leg.q850,
-            name=leg.cause,
-            answered=leg.answered_at is not None,
-            alerting=leg.alerting_at is not None,
-            early_media=leg.early_media_at is not None,
-            had_leg=had_leg,
-        )
     here.call.update_leg(leg)
 
 
-def _tell(here: Here, leg: Leg) -> None:
-    who = _who(leg)
-    shown: dict[str, Any] = {
-        "leg": leg.uuid,
-        "q850": leg.q850,
-        "cause": leg.cause,
-        "alerting": leg.alerting_at is not None,
-        "seen": leg.seen,
-    }
-    if leg.outcome == "answered":
-        here.note("H", "leg.talked", f"{who} and the caller talked {leg.talk_seconds:.0f} s. {leg.meaning}", **shown)
-    else:
-        here.failed("G", f"leg.{leg.outcome}", f"{who}: {leg.meaning}", **shown)
+def _wait_for_releases(told: Sequence[LegEvents], seconds: float, *, talked: bool) -> None:
+    until = time.monotonic() + seconds
+    for events in told:
+        if events.setup_at is not None or not talked:  # one that got no channel has no release, either
+            events.released.wait(max(0.0, until - time.monotonic()))
+
+
+def _say_unwatched(here: Here, legs: Sequence[Leg]) -> None:
+    problem = here.parts.lines.problem or "it was lost during the attempt and is back"
+    text = f"The event socket was not connected: what is known of this attempt is drawn from the caller's leg. {problem}"
+    here.note("G", "lines.down", text, leg=legs[0].uuid)

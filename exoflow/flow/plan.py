@@ -11,7 +11,7 @@ from exoflow.crm.answers import BadAnswer, parse_agents
 from exoflow.crm.dialect import CONNECT_HEADERS
 from exoflow.flow import recording as recordings
 from exoflow.flow.asking import ask
-from exoflow.flow.attempt import Limits
+from exoflow.flow.attempt import How
 from exoflow.flow.here import Here
 
 
@@ -20,14 +20,14 @@ class Plan:
     """Whom to ring and how."""
 
     candidates: list[Candidate]
-    limits: Limits
+    how: How
     record: Literal["none", "mono", "dual"]
 
 
 def planned(here: Here, connect: ConnectSettings) -> Plan:
     """Made once in a visit: who comes back goes on with the same list."""
     if (kept := here.data.get("plan")) is not None:
-        return Plan([Candidate(*one) for one in kept["who"]], Limits(*kept["limits"]), kept["record"])
+        return Plan([Candidate(*one) for one in kept["who"]], How.read(kept["how"]), kept["record"])
     if here.data:
         here.came_back("the CRM was being asked")
         here.note("D", "connect.again", "Whether the CRM had got the request is unknown: it is asked again")
@@ -38,25 +38,25 @@ def planned(here: Here, connect: ConnectSettings) -> Plan:
     if plan.record != "none" and here.consent is False:
         here.note("H", recordings.DECLINED, "Not recorded: the caller refused it")
         plan.record = "none"
-    limits = [plan.limits.ring, plan.limits.talk]
-    here.keep(asking=None, plan={"who": [list(one) for one in plan.candidates], "limits": limits, "record": plan.record})
+    written = {"who": [list(one) for one in plan.candidates], "how": plan.how.written(), "record": plan.record}
+    here.keep(asking=None, plan=written)
     if connect.url is not None:
         here.call.on_disk()  # an answered CRM is not asked twice, whatever dies now
     return plan
 
 
 def _plan(here: Here, connect: ConnectSettings) -> Plan:
-    limits = Limits(connect.ring_seconds, connect.talk_seconds)
+    how = How(connect.ring_seconds, connect.talk_seconds)
     if connect.url is None:
-        return Plan(of_target(here.account, connect), limits, connect.record)
+        return Plan(of_target(here.account, connect), how, connect.record)
     plan = _ask_crm(here, connect)
     if plan is not None:
         return plan
     if connect.fallback is None:
         here.note("G", "connect.no_fallback", "The CRM named nobody usable, and the step has no `fallback`")
-        return Plan([], limits, connect.record)
+        return Plan([], how, connect.record)
     here.note("G", "connect.fallback", "On to the step's `fallback`, for the CRM named nobody usable")
-    return Plan(of_target(here.account, connect.fallback), limits, connect.record)
+    return Plan(of_target(here.account, connect.fallback), how, connect.record)
 
 
 def _ask_crm(here: Here, connect: ConnectSettings) -> Plan | None:
@@ -76,8 +76,8 @@ def _ask_crm(here: Here, connect: ConnectSettings) -> Plan | None:
         record = ("dual" if told.dual else "mono") if told.record else "none"
     elif told.dual is not None and record != "none":
         record = "dual" if told.dual else "mono"
-    limits = Limits(told.ring_seconds or connect.ring_seconds, told.talk_seconds or connect.talk_seconds)
+    how = How(told.ring_seconds or connect.ring_seconds, told.talk_seconds or connect.talk_seconds)
     here.note("F", "crm.agents", f"The CRM named {len(told.numbers)} agents", numbers=told.numbers, ignored=list(told.ignored))
     if not told.numbers and connect.fallback is not None:
         return None
-    return Plan(of_numbers(here.account, told.numbers), limits, record)
+    return Plan(of_numbers(here.account, told.numbers), how, record)

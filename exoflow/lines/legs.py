@@ -15,6 +15,7 @@ EVENTS = (
     "CHANNEL_PROGRESS",
     "CHANNEL_PROGRESS_MEDIA",
     "CHANNEL_ANSWER",
+    "CHANNEL_BRIDGE",
     "CHANNEL_HANGUP_COMPLETE",
     "DTMF",
     "RECORD_START",
@@ -32,6 +33,7 @@ class LegEvents:
     alerting_at: datetime | None = None
     early_media_at: datetime | None = None
     answered_at: datetime | None = None
+    bridged_at: datetime | None = None  # the talk began
     released_at: datetime | None = None
     cause: str = ""
     q850: int | None = None
@@ -48,6 +50,8 @@ class LegEvents:
                 self.early_media_at = self.early_media_at or at
             case "CHANNEL_ANSWER":
                 self.answered_at = at
+            case "CHANNEL_BRIDGE":  # the caller's event, about this leg
+                self.bridged_at = at
             case "CHANNEL_HANGUP_COMPLETE":
                 self.released_at = at
                 self.cause = event.get("Hangup-Cause")

@@ -186,6 +186,6 @@ class Lines:
             self._keys.append((event.get("Unique-ID"), at, event.get("DTMF-Digit")))
             return
         self._occupancy.hear(event)
-        leg = self._legs.get(event.get("Unique-ID"))
+        leg = self._legs.get(event.get("Bridge-B-Unique-ID" if event.name == "CHANNEL_BRIDGE" else "Unique-ID"))
         if leg is not None:
             leg.hear(event)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+# not_accepted: the phone was picked up, and its agent did not take the call.   taken: another agent was quicker.
 LegOutcome = Literal[
-    "ringing", "answered", "busy", "rejected", "no_answer", "unreachable", "bad_number", "trunk", "protocol", "caller_gone"
-]
+    "ringing", "answered", "busy", "rejected", "no_answer", "unreachable", "bad_number", "trunk", "protocol", "caller_gone",
+    "not_accepted", "taken",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ _OUTCOMES: Final[dict[int, LegOutcome]] = (
     | dict.fromkeys((1, 2, 3, 28, 810, 817), "bad_number")
     | dict.fromkeys((38, 41, 42, 44, 45, 47, 58, 63, 700, 701, 808, 809, 811), "trunk")
     | dict.fromkeys((50, 52, 57, 65, 66, 69, 79, 81, 88, *range(95, 102), 103, 111, 803, *range(820, 825)), "protocol")
-    | dict.fromkeys((487, 702), "caller_gone")
+    | {487: "caller_gone", 702: "taken"}
 )
 
 _NO_ANSWER: Final = frozenset({18, 19, 102, 802, 807})
@@ -150,18 +152,20 @@ _CURES: Final[dict[LegOutcome, str]] = {
     "trunk": "The fault is in the line or the network, not the agent: try another trunk and check the line's state.",
     "protocol": "The line's settings do not fit the exchange: show this cause to whoever set up the PRI and to the operator.",
     "caller_gone": "The caller was gone before an agent answered.",
+    "taken": "The caller talks with that agent.",
 }
 
 
 def read_leg(
-    *, q850: int | None, name: str, answered: bool, alerting: bool, early_media: bool, had_leg: bool
+    *, q850: int | None, name: str, answered: bool, alerting: bool, early_media: bool, had_leg: bool, picked_up: bool = False
 ) -> tuple[LegOutcome, str]:
     """What became of an attempt to reach an agent, and a sentence that tells what it means and what to do.
 
     `q850` and `name` are the release's cause (number first; the name where no number was told, or where the name is one of
     FreeSWITCH's own). `alerting` says that
     ALERTING was seen, `early_media` that the network spoke (PROGRESS with sound), `had_leg` that a channel was made at
-    all (CHANNEL_CREATE): FreeTDM refuses without one when it finds no channel (facts, section 3).
+    all (CHANNEL_CREATE): FreeTDM refuses without one when it finds no channel (facts, section 3). `answered` means that a talk
+    began; `picked_up` that the phone was, by an agent who was then asked whether he takes the call.
     """
     named = by_name(name)
     # FreeSWITCH's own causes have no number of Q.850: its events then say 16 beside the name (ALLOTTED_TIMEOUT)
@@ -170,6 +174,9 @@ def read_leg(
     shown = f"{cause.q850} {cause.name}" if cause.q850 else f"cause {cause.name}"
     if answered:
         return "answered", f"The agent answered; the talk ended with {shown}: {cause.text}"
+    if picked_up and cause.name not in ("LOSE_RACE", "ORIGINATOR_CANCEL"):
+        did = "did not do so in time" if cause.name == "ALLOTTED_TIMEOUT" else "hung up instead"
+        return "not_accepted", f"Somebody, or a mailbox, answered, was asked to take the call, and {did} ({shown})"
     outcome, meaning = _not_answered(cause, alerting=alerting, early_media=early_media, had_leg=had_leg)
     return outcome, f"{meaning} ({shown})"
 

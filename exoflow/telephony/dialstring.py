@@ -7,7 +7,7 @@ dialled both legs), and `$` expands. So every value is held against a pattern of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,8 +21,20 @@ _CLI = re.compile(r"[0-9]{3,15}")
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 _VALUE = re.compile(r"[A-Za-z0-9_./-]{0,128}")
 
+_HEADER = re.compile(r"X-[A-Za-z0-9-]{1,40}")
+_HEADER_VALUE = re.compile(r"[A-Za-z0-9_.@/+-]{0,200}")
+_KEY = re.compile(r"[0-9*#]?")
+# of esl/safety's paths and tones, one or several: within quotes no character of theirs splits or groups
+_ONE_SOUND = r"(?:/[A-Za-z0-9_./@+=,-]{1,500}|tone_stream://[A-Za-z0-9_%(),.;=/-]{1,200})"
+_SOUND = re.compile(rf"{_ONE_SOUND}|file_string://{_ONE_SOUND}(?:!{_ONE_SOUND}){{1,3}}")
+
 MAX_RING_SECONDS = 120  # above any exchange's own patience (Q.931 T310/T301 end a call after 3 minutes at most)
 MAX_TALK_SECONDS = 86_400  # a day: a channel that is longer in use is a fault
+MAX_ASK_SECONDS = 120  # as long as a caller may be rung for
+MAX_AT_ONCE = 5  # phones that ring at once for one caller, as in the dialect: each takes a channel of the trunk
+# between the limit of the last leg that is being asked and that of the whole attempt: both are counted in whole seconds
+ASK_MARGIN = 2
+ASK_PAUSE_MS = 3000  # of silence for the key, before an agent who is asked hears it once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,25 @@ def _seconds(what: str, seconds: int, most: int) -> int:
     return seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What an agent hears when he answers, alone; the caller hears ringing on. The call is his when it has been played, or
+    when he has pressed `key`, for which he has `seconds` from his answer."""
+
+    sound: str  # a path or a tone, or up to four of them as `file_string://a!b`
+    seconds: int
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """One to be rung. `uuid` is ours and becomes the leg's; None, for a text that serves many calls, the switch chooses."""
+
+    endpoint: Endpoint
+    e164: str
+    uuid: str | None = None
+
+
 def leg_string(
     *,
     endpoint: Endpoint,
@@ -57,33 +88,87 @@ def leg_string(
     talk_seconds: int,
     extra: Mapping[str, str] = {},
 ) -> str:
-    """The dial string of one attempt to reach one agent.
+    """As `dial_string`, of one phone."""
+    phone = Phone(endpoint, e164, leg_uuid)
+    return dial_string([phone], cli=cli, ring_seconds=ring_seconds, talk_seconds=talk_seconds, extra=extra)
 
-    `leg_uuid` is ours and becomes the B leg's uuid; None, for a text that serves many calls, leaves it to FreeSWITCH.
-    `cli` is the number the agent sees, digits only; None leaves it to FreeSWITCH. The ring limit stands twice:
-    `originate_timeout` bounds the whole attempt, `leg_timeout` the leg (read in switch_ivr_originate.c:2577 and 3167). The
-    talk limit is armed on the B leg when it answers, so that it also ends the talk of a call whose app has died. `extra`
-    are further variables of the leg.
+
+def dial_string(
+    phones: Sequence[Phone],
+    *,
+    cli: str | None,
+    ring_seconds: int,
+    talk_seconds: int,
+    ask: Ask | None = None,
+    opening: str = "",
+    headers: Mapping[str, str] = {},
+    extra: Mapping[str, str] = {},
+) -> str:
+    """The dial string of one attempt: of one phone, or of up to MAX_AT_ONCE that ring at once, the first to answer wins.
+
+    `cli` is the number the agent sees, digits only; None leaves it to FreeSWITCH. `opening` is a sound that both hear when
+    their talk begins, `headers` are of SIP and mean nothing to a span, `extra` are further variables of each leg.
+
+    The ring limit stands twice: `originate_timeout` bounds the whole attempt, `leg_timeout` the leg (read in
+    switch_ivr_originate.c:2577 and 3167). With `ask` the attempt is bounded by both times; a leg that answers has the second
+    one from there (check_channel_status, switch_ivr_originate.c:787-812). The talk limit is armed on the B leg when it answers,
+    or with `ask` when the talk begins (switch_ivr_bridge.c:645), so that it also ends the talk of a call whose app has died.
     Raises UnsafeText for any value that is not strictly of its form.
     """
-    ring = _seconds("ring time", ring_seconds, MAX_RING_SECONDS)
-    talk = _seconds("talk time", talk_seconds, MAX_TALK_SECONDS)
-    variables = {} if leg_uuid is None else {"origination_uuid": _checked(_UUID, "leg's uuid", leg_uuid)}
-    variables |= {
-        # without it an announcement counts as an answer (facts, pri-and-freetdm.md section 1, trap 5)
-        "ignore_early_media": "true",
-        "originate_timeout": str(ring),
-        "leg_timeout": str(ring),
-    }
-    if cli is not None:
-        variables["origination_caller_id_number"] = _checked(_CLI, "caller id", cli)
-    variables["execute_on_answer"] = f"'sched_hangup +{talk} ALLOTTED_TIMEOUT'"
+    if not 0 < len(phones) <= MAX_AT_ONCE:
+        raise UnsafeText("phones", f"1 to {MAX_AT_ONCE} are rung at once", str(len(phones)))
+    variables = _common(ring_seconds, talk_seconds, cli, ask)
+    for header, value in headers.items():
+        name = f"sip_h_{_checked(_HEADER, 'name of a SIP header', header)}"
+        variables[name] = _checked(_HEADER_VALUE, f"SIP header {header}", value)
+    own = [_own(phone, opening) for phone in phones]
+    if len(phones) == 1:
+        variables = own[0] | variables
     for name, value in extra.items():
-        if name in variables:
+        if name in variables or name in own[0]:
             raise UnsafeText("variable's name", "is already set by the dial string's own rules", name)
         variables[_checked(_NAME, "variable's name", name)] = _checked(_VALUE, f"variable {name}", value)
-    settings = ",".join(f"{name}={value}" for name, value in variables.items())
-    return f"{{{settings}}}{_target(endpoint, dial_digits(e164, endpoint.dial_prefix))}"
+    targets = [_target(phone.endpoint, dial_digits(phone.e164, phone.endpoint.dial_prefix)) for phone in phones]
+    if len(phones) > 1:
+        targets = [f"[{_joined(mine)}]{target}" for mine, target in zip(own, targets, strict=True)]
+    return f"{{{_joined(variables)}}}{','.join(targets)}"
+
+
+def _common(ring_seconds: int, talk_seconds: int, cli: str | None, ask: Ask | None) -> dict[str, str]:
+    """What all legs of an attempt have."""
+    ring = _seconds("ring time", ring_seconds, MAX_RING_SECONDS)
+    talk = f"'sched_hangup +{_seconds('talk time', talk_seconds, MAX_TALK_SECONDS)} ALLOTTED_TIMEOUT'"
+    # without the first an announcement counts as an answer (facts, pri-and-freetdm.md section 1, trap 5)
+    found = {"ignore_early_media": "true", "originate_timeout": str(ring), "leg_timeout": str(ring)}
+    if cli is not None:
+        found["origination_caller_id_number"] = _checked(_CLI, "caller id", cli)
+    if ask is None:
+        return found | {"execute_on_answer": talk}
+    asked = _seconds("time to be asked", ask.seconds, MAX_ASK_SECONDS)
+    found["originate_timeout"] = str(ring + asked + ASK_MARGIN)
+    found["leg_timeout"] = str(max(1, ring - 1))  # it is passed one second later than the other (`>` for `>=`)
+    sound, key = _checked(_SOUND, "sound", ask.sound), _checked(_KEY, "key", ask.key)
+    return found | {
+        "group_confirm_key": key or "exec",
+        "group_confirm_file": f"'{sound}'" if key else f"'playback {sound}'",
+        "group_confirm_timeout": str(asked),
+        "group_confirm_read_timeout": str(ASK_PAUSE_MS),
+        "execute_on_pre_bridge": talk,
+    }
+
+
+def _own(phone: Phone, opening: str) -> dict[str, str]:
+    """What one leg has for itself."""
+    if phone.uuid is None:
+        return {}
+    found = {"origination_uuid": _checked(_UUID, "leg's uuid", phone.uuid)}
+    if opening:
+        found["api_before_bridge"] = f"'uuid_broadcast {phone.uuid} {_checked(_SOUND, 'sound', opening)} both'"
+    return found
+
+
+def _joined(variables: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={value}" for name, value in variables.items())
 
 
 def _target(endpoint: Endpoint, digits: str) -> str:

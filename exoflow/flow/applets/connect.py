@@ -10,9 +10,10 @@ from exoflow.config.steps import Connect as ConnectSettings
 from exoflow.config.steps import ConnectStep
 from exoflow.errors import ExoflowError
 from exoflow.flow import recording as recordings
-from exoflow.flow.attempt import settle_unheard, under_way
+from exoflow.flow.attempt import talk_of, under_way
 from exoflow.flow.here import QUICK_SECONDS, Here
 from exoflow.flow.hunt import ring_all
+from exoflow.flow.legends import settle_unheard
 from exoflow.flow.plan import Plan, planned
 from exoflow.lines.legs import RecordingEvents
 
@@ -61,10 +62,10 @@ class Connect:
         return "answered" if here.at.talked else "unanswered"
 
     def gone(self, here: Here, step: ConnectStep) -> str:
-        leg = under_way(here)
-        if leg is not None and leg.outcome == "ringing":  # nobody saw its end
-            settle_unheard(here, leg)
-        if leg is not None and leg.outcome == "answered":
+        legs = under_way(here)
+        if any(leg.outcome == "ringing" for leg in legs):  # nobody saw their end
+            settle_unheard(here, legs)
+        if talk_of(legs) is not None:
             here.at.talked = True
             if here.data.get("recording"):
                 _talk_recorded(here, _recording(here, here.data["channels"]))
@@ -126,7 +127,7 @@ def _talk_recorded(
     if recording not in here.call.state.recordings:
         here.call.add_recording(recording)
     # not the call's last talk: behind ours the dialplan's fallback may have rung somebody
-    here.afterwards(_check, here, here.step, recording, under_way(here), events, watch or ExitStack())
+    here.afterwards(_check, here, here.step, recording, talk_of(under_way(here)), events, watch or ExitStack())
 
 
 def _check(
