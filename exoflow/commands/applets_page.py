@@ -53,8 +53,8 @@ Each business has a file in `accounts/` beside the main file, with its numbers, 
 names the first step of a flow. What the callers of a number meet is the flow beside it.
 
 With `parameters` a flow is written once for several numbers: each gives its values under `with`, and so does a `transfer`.
-`{name}` then stands for the value in `say`, `play`, `url`, `group` and `flow`, and it is a variable. Its type is `text`,
-`number`, `file`, `url`, `group` or `flow`; one with a `default` may be left out.
+`{name}` then stands for the value in `say`, `play`, `url`, `fallback_url`, `group` and `flow`, and it is a variable. Its type
+is `text`, `number`, `file`, `url`, `group` or `flow`; one with a `default` may be left out.
 
 `holidays` has `dates` (`2026-11-08`, or `01-26` for every year; with hours of work as here), and `country: IN` with
 `region: KA` takes those of the `holidays` library (`pip install holidays`) beside them. The own dates win, and so do days

@@ -19,11 +19,12 @@ from exoflow.config.turns import Argument, entry_name
 
 MAX_ENTRIES = 1000  # flows of one account with their values; transfers that make their own values longer and longer never end
 
+URL_KEYS = ("url", "fallback_url")  # of a step's settings
 # the keys whose texts may name a parameter, and the types it may have there
 KEYS: dict[str, frozenset[str]] = {
     "say": frozenset({"text", "number"}),
     "play": frozenset({"file"}),
-    "url": frozenset({"text", "number", "url"}),
+    **dict.fromkeys(URL_KEYS, frozenset({"text", "number", "url"})),
     "group": frozenset({"group"}),
     "flow": frozenset({"flow"}),
     "arguments": frozenset({"text", "number", "file", "url", "group", "flow"}),
@@ -94,7 +95,7 @@ def _filled(value: Any, key: str, values: Mapping[str, Argument], quoted: Mappin
     if isinstance(value, str) and key in KEYS and PLACEHOLDER.search(value):
         if key == "arguments" and (whole := PLACEHOLDER.fullmatch(value)) is not None:
             return values.get(whole[1], value)  # a number stays one
-        given = quoted if key == "url" else values
+        given = quoted if key in URL_KEYS else values
         return PLACEHOLDER.sub(lambda found: str(given.get(found[1], found[0])), value)
     return value
 

@@ -74,7 +74,8 @@ class Menu(Prompt):
 
 class Passthru(Strict):
     url: Url = Field(description="the account's CRM, asked by GET")
-    timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the whole answer")
+    fallback_url: Url | None = Field(None, description="asked if `url` gives no answer in time, or a server's error (5xx)")
+    timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the whole answer of each URL")
     hold: Prompt | None = Field(None, description="what an answered caller hears meanwhile; a soft tone unless set")
     wait: Literal[True] = Field(True, description="`false` sends it beside the flow, which goes on by `next`")
 

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
+
+import gevent
 
 from exoflow.calls.model import Stage
 from exoflow.config.steps import Prompt
+from exoflow.crm.answers import BadAnswer
 from exoflow.crm.dialect import parameters
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
+from exoflow.errors import ExoflowError
 from exoflow.flow.here import Here
 from exoflow.flow.hidden import STARS
 from exoflow.flow.hold import sound as hold_sound
 from exoflow.flow.hold import while_asking
 
+LEAST_SECONDS = 0.05  # of a GET behind a HEAD that took its time
 TELL_MARGIN = 1.0  # seconds beyond a question's own deadline before the record is closed without what came of it
 # which stage of the design's table a failure belongs to: D is the way to the CRM, E the CRM itself
 _STAGE: dict[str, Stage] = {"timeout": "E", "body": "E"}
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +41,95 @@ class Asked:
     code: str  # "crm.200", "crm.timeout", …
 
 
-def ask(here: Here, url: str, *, timeout: float, hold: Prompt | None, headers: Mapping[str, str] | None = None) -> Asked:
+def ask(
+    here: Here,
+    url: str,
+    *,
+    timeout: float,
+    hold: Prompt | None,
+    headers: Mapping[str, str] | None = None,
+    fallback_url: str | None = None,
+) -> Asked:
     """GETs `url` with the dialect's parameters; an answered caller hears `hold` meanwhile. Ends within `timeout` seconds.
+    Without an answer, or with a server's error (5xx), `fallback_url` is asked, within as many once more.
 
     Never raises for the CRM's sake: every failure is noted with its cure and returned.
     """
     request = _request(here, url, timeout, headers, waits=not here.caller_gone)
     found = while_asking(here, request, hold_sound(here, hold, timeout), timeout)
-    return _told(here, here.step, url, found, here.failed)
+    asked = _told(here, here.step, url, found, here.failed)
+    if fallback_url is None or (asked.answer is not None and asked.answer.status < 500):
+        return asked
+    _say_fallback(here)
+    return ask(here, fallback_url, timeout=timeout, hold=hold, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[T]):
+    """What a CRM is asked whose answer must be understood. Times are in seconds."""
+
+    urls: Sequence[str]  # in order; a further one is asked if those before gave nothing that can be used
+    read: Callable[[Answer], T]  # raises BadAnswer, or another ExoflowError; may wait, as for audio that the answer names
+    timeout: float  # of each URL's whole answer
+    read_seconds: float = 0.0  # that `read` may take in addition
+    hold: Prompt | None = None
+    headers: Mapping[str, str] | None = None
+    only: Collection[str] = ()  # the dialect's parameters that are sent; all unless set
+    head: bool = False  # a HEAD goes before each GET, within the same time
+
+
+def ask_in_turn(here: Here, question: Question[T]) -> T | None:
+    """What the first URL's answer says that can be used; None if none can. An answered caller hears `hold` meanwhile.
+
+    Never raises for the CRMs' sake: each failure is noted with its cure, an invalid answer with the key at fault. Raises
+    Disconnected.
+    """
+    for at, url in enumerate(question.urls):
+        if at:
+            _say_fallback(here)
+        request = _request(
+            here, url, question.timeout, question.headers, waits=not here.caller_gone, only=question.only, head=question.head
+        )
+        seconds = question.timeout + question.read_seconds
+        answered = partial(_read, request, question)
+        found, read = while_asking(here, answered, hold_sound(here, question.hold, seconds), seconds)
+        asked = _told(here, here.step, url, found, here.failed)
+        if isinstance(read, ExoflowError):
+            _say_unusable(here, read, asked)
+        elif read is not None:
+            usable: T = read
+            return usable
+        if here.caller_gone:
+            break
+    return None
+
+
+def _read(
+    request: Callable[[], Answer | CrmFailure], question: Question[T]
+) -> tuple[Answer | CrmFailure, T | ExoflowError | None]:
+    """An answer, and what is read from it, or why nothing can be."""
+    found = request()
+    if isinstance(found, CrmFailure):
+        return found, None
+    late = BadAnswer("body", f"what it names did not come within {question.read_seconds:g} s")
+    try:
+        with gevent.Timeout(question.read_seconds or None, late):
+            return found, question.read(found)
+    except ExoflowError as problem:
+        return found, problem
+
+
+def _say_fallback(here: Here) -> None:
+    here.note("E", "crm.fallback_url", "The first URL gave nothing that can be used: the fallback URL is asked")
+
+
+def _say_unusable(here: Here, problem: ExoflowError, asked: Asked) -> None:
+    assert asked.answer is not None
+    excerpt = here.hidden.cover(asked.answer.excerpt)
+    if not isinstance(problem, BadAnswer):
+        here.failed("F", "crm.unplayable", f"What the CRM answered cannot be played: {problem}", answer=excerpt)
+    elif problem.key != "status" or asked.answer.status < 400:  # else it is in the journey already
+        here.failed("F", "crm.bad_answer", str(problem), key=problem.key, answer=excerpt)
 
 
 def tell(here: Here, url: str, *, timeout: float) -> None:
@@ -55,28 +146,49 @@ def tell(here: Here, url: str, *, timeout: float) -> None:
 
 
 def _request(
-    here: Here, url: str, timeout: float, headers: Mapping[str, str] | None, *, waits: bool
+    here: Here,
+    url: str,
+    timeout: float,
+    headers: Mapping[str, str] | None,
+    *,
+    waits: bool,
+    only: Collection[str] = (),
+    head: bool = False,
 ) -> Callable[[], Answer | CrmFailure]:
     """The question with what is known of the call now, to be asked. `waits`: the caller does, and is not held by a dead CRM."""
     account, crm = here.account, here.parts.crm
     sent = parameters(here.call.state, now=datetime.now(UTC), account=account, account_id=here.account_id, digits=here.digits)
+    sent = [(name, value) for name, value in sent if not only or name in only]
     secret = [] if here.call.state.digits != STARS else ["digits"]
+    get = partial(
+        crm.get,
+        url,
+        sent,
+        allow_private=account.crm.allow_private,
+        headers=headers,
+        mask=[*account.crm.mask, *secret],
+        account=here.account_id if waits else "",
+    )
 
-    def get() -> Answer | CrmFailure:
+    def asked() -> Answer | CrmFailure:
+        begun = time.monotonic()
         try:
-            return crm.get(
-                url,
-                sent,
-                deadline=timeout,
-                allow_private=account.crm.allow_private,
-                headers=headers,
-                mask=[*account.crm.mask, *secret],
-                account=here.account_id if waits else "",
-            )
+            if head:
+                _look(partial(get, head=True, deadline=timeout))
+            return get(deadline=max(LEAST_SECONDS, timeout - (time.monotonic() - begun)))
         except CrmFailure as failure:  # as a value: gevent would print it as an unhandled exception of its greenlet
             return failure
 
-    return get
+    return asked
+
+
+def _look(head: Callable[[], Answer]) -> None:
+    """A HEAD as receivers expect it; what it says is the GET's to decide. Raises CrmFailure where no GET could do better."""
+    try:
+        head()
+    except CrmFailure as failure:
+        if failure.reason not in ("reset", "body"):  # a server that knows no HEAD
+            raise
 
 
 def _told(here: Here, step: str, url: str, found: Answer | CrmFailure, failed: Callable[..., None]) -> Asked:

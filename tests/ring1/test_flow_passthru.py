@@ -55,6 +55,42 @@ def test_without_a_failed_branch_failure_goes_by_redirect(hall: Start, status: i
     assert entry(state, "passthru.branch").evidence == {"branch": "redirect", "because": f"crm.{status}"}
 
 
+@pytest.mark.parametrize(
+    ("first", "noted"),
+    [(Reply(500), "crm.500"), (Reply(503), "crm.503"), (Reply(200, delay=2), "crm.timeout"), (None, "crm.refused")],
+)
+def test_the_fallback_url_is_asked_when_the_first_gives_no_answer(hall: Start, first: Reply | None, noted: str) -> None:
+    url = "crm:/passthru" if first else f"http://127.0.0.1:{free_port()}/"
+    h = hall({"ask": ask(url, timeout=1, fallback_url="crm:/other?key=k"), **ENDS})
+    if first is not None:
+        h.crm.script("/passthru", first)
+    h.crm.script("/other", Reply(302))
+    _, state = h.run()
+    assert visited(state) == ["ask", "no"]
+    assert codes(state)[codes(state).index(noted) :][:4] == [noted, "crm.fallback_url", "crm.302", "passthru.branch"]
+    (other,) = h.crm.to("/other")
+    assert other.get("CallSid") == state.facts.id
+    assert other.get("key") == "k"
+
+
+@pytest.mark.parametrize("status", [200, 302, 404])
+def test_an_answer_of_the_first_url_needs_no_fallback(hall: Start, status: int) -> None:
+    h = hall({"ask": ask(fallback_url="crm:/other"), **ENDS})
+    h.crm.script("/passthru", Reply(status))
+    _, state = h.run()
+    assert h.crm.to("/other") == []
+    assert "crm.fallback_url" not in codes(state)
+
+
+def test_when_both_urls_fail_the_second_tells_why(hall: Start) -> None:
+    h = hall({"ask": ask(fallback_url="crm:/other"), **ENDS})
+    h.crm.script("/passthru", Reply(500))
+    h.crm.script("/other", Reply(503))
+    _, state = h.run()
+    assert visited(state) == ["ask", "bad"]
+    assert entry(state, "passthru.branch").evidence["because"] == "crm.503"
+
+
 def dripping(sock: socket.socket, request: bytes) -> bool:
     sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
     for _ in range(1000):

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from exoflow.config.actions import PageStep, SmsStep
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding
-from exoflow.config.steps import ConnectStep, PassthruBesideStep, PassthruStep
+from exoflow.config.parameters import URL_KEYS
 
 SQLITE = "sqlite:///"
 
@@ -54,15 +53,10 @@ def _authorities(draft: Draft, file: Path) -> Iterator[Finding]:
 
 def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str, ...], str]]:
     for flow, name, step in a.steps_as_run():
-        where = ("flows", flow, "steps", name, step.applet, "url")
-        if isinstance(step, (PassthruStep, PassthruBesideStep)):
-            yield where, step.passthru.url
-        elif isinstance(step, ConnectStep) and step.connect.url is not None:
-            yield where, step.connect.url
-        elif isinstance(step, SmsStep):
-            yield where, step.sms.url
-        elif isinstance(step, PageStep):
-            yield where, step.page.url
+        settings = getattr(step, step.applet)
+        for key in URL_KEYS:
+            if (url := getattr(settings, key, None)) is not None:
+                yield ("flows", flow, "steps", name, step.applet, key), url
     if a.account.deliveries is not None:
         yield ("deliveries", "url"), a.account.deliveries.url
 

@@ -14,7 +14,9 @@ MAX_SELECT_CHARS = 200  # of a case's name
 class Passthru:
     """GETs `url` with the dialect's parameters; the answer must be whole within `timeout` seconds (5). 200 is `ok`, 302
     `redirect`, all else `failed`; without a `failed` branch the failure goes by `redirect`, as in Exotel's binary choice
-    (facts, exotel-dialect.md section 2.2). An answered caller hears `hold`, or a soft tone. The body of a 200 may hold
+    (facts, exotel-dialect.md section 2.2). An answered caller hears `hold`, or a soft tone. A
+    `fallback_url` is asked if `url` gave no answer in time, or a server's error (5xx), within as many seconds once more; Exotel
+    has none here. The body of a 200 may hold
     `{"select": "…"}` for a `switch` behind it, and values for a `set`. With `wait: false` it is sent beside the flow, which
     goes on by `next` at once; the answer is only noted, and the call's record waits for it.
 
@@ -24,7 +26,7 @@ class Passthru:
     Journey: crm.200 … (any status), crm.dns, crm.refused, crm.address, crm.tls, crm.timeout, crm.reset, crm.body (evidence url,
     status, ms, answer); crm.open (not asked, since the host did not answer lately; evidence circuit, since, last_failure);
     passthru.branch (evidence branch, because, select); passthru.again (asked once more, for the call's socket was lost in the
-    question); passthru.beside.
+    question); passthru.beside; crm.fallback_url (the second URL is asked).
     """
 
     needs_caller = False
@@ -41,7 +43,8 @@ class Passthru:
             here.came_back("the CRM was being asked")
             here.note("D", "passthru.again", "Whether the CRM had got the request is unknown: it is asked again")
         here.keep(asking=True)
-        asked = ask(here, step.passthru.url, timeout=step.passthru.timeout, hold=step.passthru.hold)
+        settings = step.passthru
+        asked = ask(here, settings.url, timeout=settings.timeout, hold=settings.hold, fallback_url=settings.fallback_url)
         here.remember(asked.answer.body if asked.answer is not None else b"")
         status = asked.answer.status if asked.answer is not None else None
         here.selected = _select(here.crm_said) if status == 200 else None
