@@ -19,6 +19,7 @@ from support.audio import Sound, read_wav
 from exoflow.calls.model import CallState
 from faults.callers import FIRST_KEYS, Told
 from faults.killed import FALLBACK_TALK, TONES, Killed
+from faults.ledger import Books, check, received
 
 BLOCK = 0.02
 ONCE = ("call.arrived", "call.answered", "greeting.played", "gather.digits", "menu.key", "passthru.branch", "leg.dialled")
@@ -318,7 +319,7 @@ def _hole(told: Told) -> float:
 
 
 def judge_all(site: Killed, calls: list[Told], found: Findings) -> None:
-    """Each call has one record with one delivery, and there is nothing else."""
+    """Each call has one record with one delivery, which says what the switch's CDRs say, and there is nothing else."""
     channels = {told.channel for told in calls}
     records = _rows(site, "SELECT channel, id, closed_at FROM calls")
     of_channel = Counter(channel for channel, _, _ in records)
@@ -338,6 +339,7 @@ def judge_all(site: Killed, calls: list[Told], found: Findings) -> None:
     found.counts["deliveries received, repeats not counted"] = sum(got.values())
     found.counts["deliveries lost"] = sum(count == 0 for count in got.values())
     found.violations += [f"call {identity}: {count} deliveries" for identity, count in got.items() if count != 1]
+    found.violations += map(str, check(Books(site.tee.cdrs(), received(site.crm.deliveries))))
     if left_over := unsent(site):
         found.violations.append(f"{left_over} deliveries are not sent")
 
@@ -357,7 +359,7 @@ def _rows(site: Killed, query: str) -> list[Any]:
 
 def rests(site: Killed) -> Iterator[str]:
     """What is left lying about when all is done."""
-    if files := list(site.box.cdr_folder.glob("*.json")):
+    if files := [*site.tee.written.glob("*.json"), *site.tee.given.glob("*.json")]:
         yield f"{len(files)} CDR files are left, {files[0].name} among them"
 
 

@@ -13,6 +13,8 @@ from sqlalchemy import create_engine
 from support.audio import Sound, sine, write_wav
 from support.supervisor import Supervisor
 
+from faults.ledger import Tee
+
 HERE = Path(__file__).parent
 TONES = {
     # file: Hz and seconds; whole periods in a telephone frame, so that one is not heard in another
@@ -30,6 +32,7 @@ class Killed(Site):
     """A site whose exoflow has a supervisor, reads the CDR files, and writes each number's own fallback."""
 
     supervisor: Supervisor
+    tee: Tee  # the switch's CDRs are kept for the checker
 
     def start(self) -> None:
         """Returns when exoflow accepts calls."""
@@ -40,6 +43,8 @@ class Killed(Site):
         for path in ASKED:
             self.crm.script(path, self._reply)
         self._write_configuration()
+        self.tee = Tee(self.box.cdr_folder, self.folder / "cdr")
+        self.tee.start()
         where = (self.box.exoflow_hosts.host, self.box.exoflow_hosts.port)
         self.supervisor = Supervisor(self.folder / "exoflow.yaml", log=self.log, listen=where).start()
         self.supervisor.wait_ready(30)
@@ -50,6 +55,7 @@ class Killed(Site):
     def stop(self) -> None:
         self.supervisor.stop()
         super().stop()
+        self.tee.stop()
         (self.box.conf / "dialplan" / "fallback" / "exoflow.xml").unlink(missing_ok=True)
 
     def kill(self) -> float:
@@ -75,5 +81,5 @@ class Killed(Site):
         for name, (hz, seconds) in TONES.items():
             write_wav(self.folder / "tones" / f"{name}.wav", Sound([sine(hz, seconds)], 8000))
         main = self.folder / "exoflow.yaml"
-        keys = f"  cdr: {self.box.cdr_folder}\n  fallback: {self.box.conf / 'dialplan' / 'fallback'}\n"
+        keys = f"  cdr: {self.folder / 'cdr'}\n  fallback: {self.box.conf / 'dialplan' / 'fallback'}\n"
         main.write_text(main.read_text().replace("  recordings:", f"{keys}  recordings:"))

@@ -35,6 +35,7 @@ CALLS, A_SECOND, RESTART_EVERY = 2400, 20.0, 10.0  # the promise: 20 calls/s, a 
 GUARD_SECONDS = 4.0  # at least, of the dialplan's guard: who is not served by then is in the fallback
 DRAIN_SECONDS = 90.0  # the longest call takes some 40 s
 OURS = "+918030752400"
+LOOKED_UP = Reply(200, b"OK", delay=0.2)
 NAME = "a new process every {0:g} s under {1:g} calls/s"
 
 
@@ -53,20 +54,23 @@ class Report:
 
 
 class Box:
-    """The embedded switch at people's pace, a CRM, and exoflow under a supervisor."""
+    """The embedded switch at people's pace, a CRM, and exoflow under a supervisor.
 
-    def __init__(self, folder: Path, people: list[Case]) -> None:
+    `cdr`: where the switch writes its CDRs, if not where exoflow looks for them.
+    """
+
+    def __init__(self, folder: Path, people: list[Case], *, cdr: Path | None = None, secret: str = "") -> None:
         self.folder = folder
         self.people = {case.caller: case for case in people}
-        self.crm = DemoCrm()
-        self.crm.script("/agents", self._agents)
-        self.crm.script("/lookup", Reply(200, b"OK", delay=0.2))
+        self.crm = DemoCrm(secret=secret)
+        self.crm.script("/agents", self.agents_of)
+        self.crm.script("/lookup", LOOKED_UP)
         self.crm.start()
-        (folder / "cdr").mkdir()
+        (folder / "cdr").mkdir(exist_ok=True)
         scripts = {f"+91{one.number}": _script(one) for case in people for one in case.agents}
         channels = {"PRI1": 5000}
         self.switch = EmbeddedSwitch(
-            ("127.0.0.1", 1), trunk=channels, recordings=folder / "recordings", cdr=folder / "cdr", agents=scripts
+            ("127.0.0.1", 1), trunk=channels, recordings=folder / "recordings", cdr=cdr or folder / "cdr", agents=scripts
         )
         self.switch.start()
         self._configure()
@@ -75,7 +79,7 @@ class Box:
         self.switch.connect_to(self.supervisor.address)
         self.phones: list[Phone] = []
 
-    def _agents(self, request: Request) -> Reply:
+    def agents_of(self, request: Request) -> Reply:
         case = self.people[(request.get("CallFrom") or "")[-10:]]
         return Reply.agents(*(f"+91{one.number}" for one in case.agents), record=True, recording_channels="dual")
 
@@ -91,7 +95,7 @@ class Box:
             "name": "Acme",
             "numbers": [{"number": OURS, "trunk": "PRI1", "flow": "main"}],
             "crm": {"allow_private": ["127.0.0.1/32"]},
-            "deliveries": {"url": self.crm.url("/deliveries")},
+            "deliveries": {"url": self.crm.url("/deliveries")} | ({"secret": self.crm.secret} if self.crm.secret else {}),
             "flows": {"main": {"start": "welcome", "steps": steps(self.crm.url(""))}},
         }
         (self.folder / "accounts").mkdir()
@@ -109,9 +113,9 @@ class Box:
     def database(self) -> Path:
         return self.folder / "exoflow.db"
 
-    def drain(self) -> None:
+    def drain(self, seconds: float = DRAIN_SECONDS) -> None:
         """Until every call has ended and its record is closed and delivered."""
-        latest = time.monotonic() + DRAIN_SECONDS
+        latest = time.monotonic() + seconds
         for phone in self.phones:
             phone.wait(max(0.0, latest - time.monotonic()))
         open_calls = "SELECT 1 FROM calls WHERE closed_at IS NULL UNION SELECT 1 FROM deliveries WHERE state != 'delivered'"
