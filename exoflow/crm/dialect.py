@@ -1,7 +1,8 @@
 """Exotel's dialect, outwards: the query parameters that tell a CRM about a call.
 
 Source of every rule is facts/exotel-dialect.md, section 2.1 (parameters), section 9 (outcomes) and its last section (what
-receivers take), marked [doc], [seen] or ours there. `Insights` and `Stream` are not sent. What this module decides itself:
+receivers take), marked [doc], [seen] or ours there. `Stream` is not sent: there is no such applet. What this module decides
+itself:
 
 * A withheld caller is an empty `CallFrom` and `From`: receivers skip the look-up of an empty number, and any digits in its
   place would be somebody's. A caller whose number could not be read is sent as the digits the exchange gave.
@@ -9,6 +10,9 @@ receivers take), marked [doc], [seen] or ours there. `Insights` and `Stream` are
 * `flow_id` and `tenant_id` are integers in the samples, ours are names: sent is a stable number made from the name.
 * Without any agent dialled a connect counts as `no-answer`, as an empty list of agents does (section 4.3).
 * `CallerId` and `OutgoingPhoneNumber` are our number that was called.
+* `Legs[i][Insights][Status]` is the attempt's own DialCallStatus, and `DetailedStatus` goes with it: only `CALL_COMPLETED` is
+  seen. An attempt whose end is not known yet has no Insights. `RingingDuration` is of the phone's ringing (ALERTING) alone.
+* Of more than MAX_LEGS attempts the last ones are sent, counted from 0: servers refuse requests that are too long.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from exoflow.telephony.numbers import national
 CONNECT_HEADERS = {"Exotel-Version": "1.0"}
 
 NO_END_TIME = "1970-01-01 05:30:00"  # the end is never known while a flow runs; Exotel's constant
+MAX_LEGS = 12  # each takes some 500 characters of the 8,000 that a request may have (crm/http.py)
 RECORDING_DELAY = timedelta(minutes=5)  # after which `RecordingAvailableBy` promises the file
 
 _SAME_RELEASE = timedelta(seconds=1)  # both legs' ends, when one caused the other
@@ -45,6 +50,14 @@ _DIAL_STATUS = {
     "caller_gone": "canceled",
 }
 _OTHER_DIAL_STATUS = "failed"  # unreachable, bad number, trunk, protocol
+# the first is seen, the others are ours
+_DETAILED_STATUS = {
+    "completed": "CALL_COMPLETED",
+    "no-answer": "CALL_NOT_ANSWERED",
+    "busy": "CALL_BUSY",
+    "canceled": "CALL_CANCELED",
+    "failed": "CALL_FAILED",
+}
 # section 9: cause name and number where they are not simply the leg's own
 _LEG_CAUSE = {
     "answered": ("NORMAL_CLEARING", 16),
@@ -89,7 +102,8 @@ def parameters(
         ("CallType", call_type(state)),
     ]
     if state.wanted_agent:
-        sent.append(("DialCallStatus", dial_call_status(state)))
+        status = dial_call_status(state)
+        sent += [("DialCallStatus", status), ("Insights[DialCallStatus]", status)]
     sent += [
         ("StartTime", _naive_time(facts.created_at.astimezone(zone))),
         ("EndTime", NO_END_TIME),
@@ -106,7 +120,7 @@ def parameters(
         sent.append(("digits", f'"{_digits(pressed)}"'))
     if state.legs:
         sent.append(("OutgoingPhoneNumber", ours))
-    for index, one in enumerate(state.legs):
+    for index, one in enumerate(state.legs[-MAX_LEGS:]):
         sent += [(f"Legs[{index}][{key}]", value) for key, value in _leg(one, state, ours, now)]
     return sent
 
@@ -229,9 +243,25 @@ def _leg(leg: Leg, state: CallState, ours: str, now: datetime) -> list[tuple[str
         ("CauseCode", cause),
         ("Cause", "" if number is None else str(number)),
     ]
-    if (by := _disconnected_by(leg, state)) is not None:
-        told.append(("DisconnectedBy", by))
-    return told
+    by = _disconnected_by(leg, state)
+    told += [] if by is None else [("DisconnectedBy", by)]
+    return told + [(f"Insights][{name}", value) for name, value in _insights(leg, state, outcome, by)]
+
+
+def _insights(leg: Leg, state: CallState, outcome: str, disconnected_by: str | None) -> list[tuple[str, str]]:
+    if outcome == "ringing":
+        if not state.caller_left:
+            return []
+        outcome = "caller_gone"
+    status = _DIAL_STATUS.get(outcome, _OTHER_DIAL_STATUS)
+    until = leg.answered_at or leg.released_at
+    rang = (until - leg.alerting_at).total_seconds() if until and leg.alerting_at else 0.0
+    told = [
+        ("Status", status),
+        ("DetailedStatus", _DETAILED_STATUS[status]),
+        ("RingingDuration", f"{max(0.0, rang):.2f}"),
+    ]
+    return told + ([] if disconnected_by is None else [("DisconnectedBy", disconnected_by)])
 
 
 def _disconnected_by(leg: Leg, state: CallState) -> str | None:

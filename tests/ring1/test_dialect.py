@@ -12,7 +12,8 @@ import pytest
 
 from exoflow.calls.model import CallFacts, CallState, Leg, Recording
 from exoflow.config.model import Account
-from exoflow.crm.dialect import parameters
+from exoflow.crm.dialect import MAX_LEGS, parameters
+from exoflow.crm.http import MAX_URL_CHARS, with_params
 
 REQUESTS = Path(__file__).parents[1] / "dialect" / "requests"
 BEGUN = datetime(2026, 1, 5, 4, 30, 0, tzinfo=UTC)  # 10:00:00 in India
@@ -88,7 +89,7 @@ def with_message(state: CallState) -> CallState:
 
 
 def no_answer(state: CallState, **more) -> CallState:
-    return dialled(state, "no_answer", begun=10, ended=40, q850=19, cause="NO_ANSWER", **more)
+    return dialled(state, "no_answer", begun=10, ended=40, alerting_at=after(12), q850=19, cause="NO_ANSWER", **more)
 
 
 CALLS = {
@@ -98,10 +99,12 @@ CALLS = {
     "answered": lambda: talked(call()),
     "answered_caller_hung_up": lambda: gone(talked(call()), 37.02),
     "nobody_answered": lambda: no_answer(call()),
-    "agent_rejected": lambda: dialled(call(), "rejected", begun=10, ended=13, q850=21, cause="CALL_REJECTED"),
+    "agent_rejected": lambda: dialled(
+        call(), "rejected", begun=10, ended=13, alerting_at=after(12.6), q850=21, cause="CALL_REJECTED"
+    ),
     "agent_unreachable": lambda: dialled(call(), "unreachable", begun=10, ended=13, q850=20, cause="SUBSCRIBER_ABSENT"),
     "caller_hung_up_ringing": lambda: gone(
-        dialled(call(), "caller_gone", begun=10, ended=18, q850=487, cause="ORIGINATOR_CANCEL"), 18
+        dialled(call(), "caller_gone", begun=10, ended=18, alerting_at=after(12.5), q850=487, cause="ORIGINATOR_CANCEL"), 18
     ),
     "nobody_to_dial": lambda: wanted(call()),
     "two_attempts": lambda: no_answer(
@@ -268,3 +271,55 @@ def test_the_numbers_of_flow_and_account_stay_the_same():
     first, again = dict(sent(call())), dict(sent(call()))
     assert (first["flow_id"], first["tenant_id"]) == (again["flow_id"], again["tenant_id"])
     assert dict(sent(call(flow="other")))["flow_id"] != first["flow_id"]
+
+
+# --- what receivers in the field do with it ---------------------------------------------------------
+
+
+def test_attempts_that_would_make_the_request_too_long_are_left_out():
+    state = call()
+    for at in range(50):
+        no_answer(state, number=f"+9199999{at:05}")
+    got = sent(state)
+    whole = with_params("https://crm.example/exotel/passthru?key=" + "k" * 200, got)
+    assert len(whole) < MAX_URL_CHARS
+    numbers = [value for key, value in got if re.fullmatch(r"Legs\[\d+\]\[Number\]", key)]
+    assert numbers == [f"099999{at:05}" for at in range(50 - MAX_LEGS, 50)]
+    assert dict(got)["Legs[0][Number]"] == numbers[0]
+
+
+def test_an_attempt_that_goes_on_has_no_insights_yet():
+    state = dialled(call(), "ringing", begun=10, ended=20)
+    state.legs[0].released_at = None
+    assert [key for key, _ in sent(state) if key.startswith("Legs[0][Insights]")] == []
+
+
+def test_a_recordings_address_is_never_the_word_null():
+    state = talked(call())
+    state.recordings.append(Recording("talk", "/r/a.wav", 2, state="failed"))
+    got = dict(sent(state, recording_url=lambda recording: "https://rec.example/a.mp3"))
+    assert "RecordingUrl" not in got
+    assert "RecordingAvailableBy" not in got
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_both_pairs_of_numbers_say_the_same(name):
+    got = dict(sent(CALLS[name]()))
+    assert (got["CallFrom"], got["CallTo"]) == (got["From"], got["To"])
+
+
+def test_the_agent_stays_known_when_a_later_attempt_fails():
+    state = no_answer(dialled(call(), "busy", begun=5, ended=7, q850=17, cause="USER_BUSY"), number="+919999999904")
+    assert dict(sent(state))["DialWhomNumber"] == "09999999904"
+    assert dict(sent(gone(state, 50)))["DialWhomNumber"] == "09999999904"
+
+
+@pytest.mark.parametrize("span", [-5, 0, 0.4, 17, 90_000])
+def test_the_duration_is_a_plain_integer_of_seconds(span):
+    got = dict(sent(dialled(call(), "busy", begun=5, ended=5 + span, q850=17, cause="USER_BUSY")))
+    assert got["DialCallDuration"] == str(max(0, round(span)))
+
+
+def test_a_configured_query_stays_before_ours():
+    whole = with_params("https://crm.example/p?key=K", sent(call()))
+    assert whole.startswith("https://crm.example/p?key=K&CallSid=0123456789abcdef")
