@@ -9,12 +9,15 @@ import http.client
 import io
 import socket
 import ssl
+import time
+import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import gevent
 import requests
 from gevent import socket as gevent_socket
 from urllib3 import exceptions as u3
@@ -30,6 +33,7 @@ FailureReason = Literal["url", "dns", "refused", "address", "tls", "timeout", "r
 # make 400 KiB. Without it a server that sends "100 Continue" or one endless chunk size for ever is read for ever, and
 # since its bytes are always there already, the loop would not even see the deadline.
 MAX_ANSWER_BYTES = 512 * 1024
+KEPT_SECONDS = 30.0  # without use; servers close theirs after 60 s and more, and a slow CRM's crowd is not kept for ever
 
 
 @dataclass(slots=True)
@@ -191,11 +195,44 @@ class _AskAgainOnce:
             return super()._make_request(conn, *args, **kwargs)  # type: ignore[misc]
 
 
-class _HttpPool(_AskAgainOnce, HTTPConnectionPool):
+class _NotForEver:
+    """Closes kept connections that nobody has used for KEPT_SECONDS: urllib3 keeps as many as there ever were at once."""
+
+    pool: Any  # urllib3's queue
+    sweeping = False
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.used_at = time.monotonic()
+        super()._put_conn(conn)  # type: ignore[misc]
+        if not self.sweeping:
+            self.sweeping = True
+            gevent.spawn_later(KEPT_SECONDS, _sweep, weakref.ref(self))
+
+
+def _sweep(of: weakref.ref[_NotForEver]) -> None:
+    """A closed connection stays in the queue and connects anew when it is taken.
+
+    The pool is known weakly: urllib3 closes one by letting go of it.
+    """
+    pool = of()
+    if pool is None or pool.pool is None:
+        return
+    kept = [conn for conn in pool.pool.queue if conn is not None and not conn.is_closed]
+    now = time.monotonic()
+    for conn in kept:
+        if now - conn.used_at >= KEPT_SECONDS:
+            conn.close()
+    pool.sweeping = any(not conn.is_closed for conn in kept)
+    if pool.sweeping:
+        gevent.spawn_later(KEPT_SECONDS, _sweep, of)
+
+
+class _HttpPool(_NotForEver, _AskAgainOnce, HTTPConnectionPool):
     ConnectionCls = _Http
 
 
-class _HttpsPool(_AskAgainOnce, HTTPSConnectionPool):
+class _HttpsPool(_NotForEver, _AskAgainOnce, HTTPSConnectionPool):
     ConnectionCls = _Https
 
 

@@ -8,9 +8,11 @@ import gevent
 import pytest
 from crmtools import LOOPBACK, asked, failure, here
 from gevent import socket
+from hall import eventually
 from support.certificates import Authority, authority, self_signed
 from support.http_server import RawServer, answer, sends
 
+from exoflow.crm import connections
 from exoflow.crm.addresses import networks, why_refused
 from exoflow.crm.http import CrmClient
 
@@ -243,6 +245,43 @@ def test_failures_leak_no_connection(client):
             failure(client, "http://127.0.0.1:1/")
         gevent.sleep(0.02)
         assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_connections_that_nobody_uses_any_more_are_closed(monkeypatch):
+    """A CRM that was slow for a minute leaves no hundred descriptors behind."""
+    monkeypatch.setattr(connections, "KEPT_SECONDS", 0.2)
+    client = CrmClient()
+
+    def slow(sock, request):
+        gevent.sleep(0.05)
+        sock.sendall(answer(b"ok"))
+        return True
+
+    with RawServer(slow) as server:
+        before = len(os.listdir("/proc/self/fd"))
+        gevent.joinall([gevent.spawn(asked, client, server) for _ in range(20)], raise_error=True)
+        assert server.connections == 20
+        assert len(os.listdir("/proc/self/fd")) > before
+        eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        assert asked(client, server).status == 200
+        assert server.connections == 21
+    client.close()
+
+
+def test_a_connection_in_use_is_not_closed_for_its_age(monkeypatch):
+    monkeypatch.setattr(connections, "KEPT_SECONDS", 0.05)
+    client = CrmClient()
+
+    def slow(sock, request):
+        gevent.sleep(0.3)
+        sock.sendall(answer(b"ok"))
+        return True
+
+    with RawServer(sends(answer(b"ok"))) as quick, RawServer(slow) as server:
+        for _ in range(3):
+            assert asked(client, server).status == 200
+            assert asked(client, quick).status == 200
+    client.close()
 
 
 def test_close_closes_the_kept_connections():
