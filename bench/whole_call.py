@@ -20,6 +20,7 @@ CALLER = "+919811100001"
 AGENTS = ("+919876543210", "+919876543211")
 PASSWORD = "bench"
 END_SECONDS = 60.0
+LINES = 480  # of an agent's number, the most that may be
 CHANNELS = 1500  # of the embedded trunk: more than any load here
 
 
@@ -48,6 +49,8 @@ def served(*, speed: float) -> Iterator[tuple[Program, EmbeddedSwitch, DemoCrm]]
             told = account.read_text()
             crm_port = crm.url("").rsplit(":", 1)[1]
             account.write_text(told.replace(f"127.0.0.1:{_written_port(told)}/", f"127.0.0.1:{crm_port}/"))
+            for agent in AGENTS:  # many calls ring them at once
+                _adapt(account, f'number: "{agent}"', f'number: "{agent}", lines: {LINES}')
             with program(
                 "-c", "from exoflow.cli import main; main()", "serve", "-c", str(main), port=port, ready="waits for calls"
             ) as serving:

@@ -7,6 +7,8 @@ from typing import Any
 
 import gevent
 
+from exoflow.agents.memory import Memory
+from exoflow.agents.staff import Staff
 from exoflow.calls.book import CallBook
 from exoflow.calls.lost import LostCalls
 from exoflow.calls.net import Net
@@ -61,6 +63,7 @@ class Service:
         self._resends = Resends(self.store, self.sender.wake)
         self.book.wake = self.sender.wake
         self.lines = Lines(config.switch.event_socket, lambda: self.config.trunks)
+        self.staff = Staff(self.lines, self.book.left.states, Memory(self.store))
         self._mailer = Mailer()
         self._editions = Editions(config, self.store, self._make_parts)
         self._reception = Reception(self.parts_for, self.book)
@@ -74,7 +77,8 @@ class Service:
         self._held: dict[str, CallSession] = {}  # calls that have a socket, by channel
         self.net = self._make_net()
         self._lost = LostCalls(self.net, self.book, self.lines, lambda: self.config, self._held.__contains__)
-        self.lines.on_up = self._lost.hurry
+        self.lines.on_up += [self._lost.hurry, self.staff.watch.hurry]
+        self.lines.on_channel.append(self.staff.claims.hear)
         self.store.counts.watch(lambda: {(name, ""): float(count) for name, count in self.server.counters.items()})
         self.store.counts.watch(lambda: {(ALL_BUSY, trunk): seconds for trunk, seconds in self.lines.all_busy_seconds.items()})
         self.store.counts.watch(lambda: {(name, ""): float(count) for name, count in self.audio.counters.items()})
@@ -96,6 +100,7 @@ class Service:
         self.sender.start()
         self._resends.start()
         self.lines.start()
+        self.staff.start()
         self._publish()
         self.server.start()
         if self.net is not None:
@@ -115,6 +120,7 @@ class Service:
         self._lost.stop()
         if self.net is not None:
             self.net.stop()
+        self.staff.stop()
         self.lines.stop()
         self._resends.stop()
         self.sender.stop(SENDER_STOP_SECONDS)
@@ -180,7 +186,7 @@ class Service:
         gevent.spawn(fallback.publish, self.config, self.lines)
 
     def _make_parts(self, config: Config) -> Parts:
-        return Parts(config, PromptBook(config.prompts), self.crm, self.lines, self.audio, mailer=self._mailer)
+        return Parts(config, PromptBook(config.prompts), self.crm, self.lines, self.audio, self.staff, mailer=self._mailer)
 
     def _make_net(self) -> Net | None:
         """Takes in FreeSWITCH's CDR files, where their folder is known."""

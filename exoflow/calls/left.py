@@ -48,6 +48,12 @@ class Left:
             return False, None
         return True, self._by_channel.pop(channel, None)
 
+    def states(self) -> list[CallState]:
+        """Those that have not come back yet; waits until they are read. None of them if the store cannot tell."""
+        if self._reading is not None:
+            self._reading.join()
+        return [state for state, _ in (self._by_channel or {}).values()]
+
     def _read(self) -> None:
         try:
             found = self._store.read(_open_calls)

@@ -105,6 +105,7 @@ RULES = {
         ("E504", "not a telephone number", "Numbers become E.164 when they are loaded."),
         ("E505", "number that cannot be rung", "Only valid Indian fixed, mobile and toll-free numbers are ever dialled."),
         ("E506", "number diverted from itself", "A diversion to itself is a loop at the operator."),
+        ("W507", "two agents with one number", "A number is claimed before it is rung, so that both are engaged together."),
         (
             "E601",
             "text that cannot be spoken",
@@ -131,7 +132,6 @@ RULES = {
         ("E901", "two files of one account", "The file's name is the account's id."),
         ("E902", "account's file name", "The id stands in URLs, logs and folders."),
         ("W903", "no account", "Every call would be refused."),
-        ("W951", "not used by this version", "Accepted, so that a configuration can be written ahead, but without effect."),
     )
 }
 

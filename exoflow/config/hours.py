@@ -39,6 +39,17 @@ def day_spans(hours: Mapping[str, list[str]]) -> DaySpans:
     return tuple(found.get(day, ()) for day in range(7))
 
 
+def _week(hours: dict[str, list[str]]) -> dict[str, list[str]]:
+    try:
+        day_spans(hours)
+    except ValueError as problem:
+        raise PydanticCustomError("hours", "{problem}", {"problem": str(problem)}) from None
+    return hours
+
+
+WeekHours = Annotated[dict[str, list[str]], AfterValidator(_week)]
+
+
 def is_open(spans: DaySpans, local: datetime) -> bool:
     """Is it open at this local time?"""
     return _within(spans[local.weekday()], local)

@@ -12,8 +12,9 @@ from pydantic import Field, PrivateAttr, SecretStr, StrictFloat, StrictInt, mode
 from exoflow.config.actions import VariableName
 from exoflow.config.hours import Holidays
 from exoflow.config.keep import Kept
+from exoflow.config.people import Agent, Group
 from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Language, Secret
-from exoflow.config.steps import AgentNumber, AnyStep, Located, Name, OurNumber, Prompt, Strict, Url
+from exoflow.config.steps import AnyStep, Located, Name, OurNumber, Prompt, Strict, Url
 from exoflow.config.turns import Argument, Arguments, GivenArgument, LanguageStep, entry_name
 from exoflow.telephony.numbers import tail_matches, to_e164
 
@@ -120,16 +121,6 @@ class Number(Strict):
     def entry(self) -> str:
         """The flow as it is run, with these values."""
         return entry_name(self.flow, self.arguments)
-
-
-class Agent(Strict):
-    number: AgentNumber = Field(description="Indian fixed, mobile or toll-free number, E.164")
-    name: str | None = Field(None, description="for people, in the journey")
-
-
-class Group(Strict):
-    agents: list[str] = Field(min_length=1, description="names under `agents`, in the order in which they are rung")
-    ring: Literal["in_order", "equally"] = Field("in_order", description="`equally` is not used by this version")
 
 
 ParameterType = Literal["text", "number", "file", "url", "group", "flow"]
@@ -246,7 +237,7 @@ class Account(Strict):
     holidays: Holidays = Field(Holidays(), description="days on which `timing` is closed")
     numbers: list[Number] = Field(default_factory=list, description="our numbers that are this account's")
     agents: dict[Name, Agent] = Field(default_factory=dict, description="people who can be rung, by a short name")
-    groups: dict[Name, Group] = Field(default_factory=dict, description="agents who are rung one after another")
+    groups: dict[Name, Group] = Field(default_factory=dict, description="agents who are rung for one another")
     deliveries: Deliveries | None = Field(None, description="where each call's data goes; nowhere unless set")
     crm: Crm = Field(Crm(), description="what the account's web addresses may reach and must not show")
     fallback: OwnFallback = Field(OwnFallback(), description="what FreeSWITCH does with callers when no exoflow is there")

@@ -10,11 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, StrictBool, StrictFloat, StrictInt, Tag, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Discriminator, Field, StrictBool, StrictFloat, StrictInt, Tag, model_validator
 
 from exoflow.config.actions import VariableName
-from exoflow.config.hours import DaySpans, day_spans
+from exoflow.config.hours import DaySpans, WeekHours, day_spans
 from exoflow.config.stepbase import ALTERNATIVE, Language, Prompt, Step, Strict
 from exoflow.telephony.numbers import to_e164
 
@@ -176,16 +175,8 @@ class SwitchStep(Step):
 # --- hours ----------------------------------------------------------------------------------------
 
 
-def _hours(hours: dict[str, list[str]]) -> dict[str, list[str]]:
-    try:
-        day_spans(hours)
-    except ValueError as problem:
-        raise PydanticCustomError("hours", "{problem}", {"problem": str(problem)}) from None
-    return hours
-
-
 class Timing(Strict):
-    hours: Annotated[dict[str, list[str]], AfterValidator(_hours)] = Field(
+    hours: WeekHours = Field(
         min_length=1,
         description="days (`mon`, `mon-fri`, `sat,sun`) to spans of the account's time, `from` before `to`: [09:00-13:00, "
         "14:00-24:00]; days not named are closed. The end of a span is no longer open, but 23:59 means midnight",

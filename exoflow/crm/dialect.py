@@ -42,6 +42,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _DIAL_STATUS = {
     "answered": "completed",
     "busy": "busy",
+    "engaged": "busy",
     "rejected": "busy",
     "no_answer": "no-answer",
     "not_accepted": "no-answer",
@@ -66,6 +67,7 @@ _LEG_CAUSE = {
     "taken": ("RING_TIMEOUT", 1003),
     "caller_gone": ("RING_TIMEOUT", 1003),
     "busy": ("USER_BUSY", 17),
+    "engaged": ("USER_BUSY", 17),
     "rejected": ("USER_BUSY", 17),
 }
 

@@ -4,7 +4,6 @@ see its end."""
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from exoflow.agents.groups import Candidate
+from exoflow.agents.staff import Picked
 from exoflow.calls.model import Leg
 from exoflow.config.model import Trunk
 from exoflow.errors import CallEnded, DeadlineExceeded
@@ -53,14 +52,14 @@ class How:
         return cls(**{**kept, "ask": None if kept["ask"] is None else Ask(**kept["ask"])})
 
 
-def attempt(here: Here, candidates: Sequence[Candidate], trunk_name: str, trunk: Trunk, how: How) -> list[Leg]:
+def attempt(here: Here, picked: Sequence[Picked], trunk_name: str, trunk: Trunk, how: How) -> list[Leg]:
     """Rings these agents at once; returns their legs, in the same order, when all have ended, a talk included.
 
     Raises CallEnded when the caller left meanwhile. The legs' rows are committed before dialling, so that a leg on the switch
     is never unknown to the record. If the call has come back from this attempt, what became of it is found out instead: nobody
     is rung twice.
     """
-    legs = under_way(here) or _begun(here, candidates, trunk_name)
+    legs = under_way(here) or _begun(here, picked, trunk_name)
     if any(leg.outcome == "ringing" for leg in legs):
         if here.has_ended:
             legends.settle_unheard(here, legs)
@@ -82,11 +81,11 @@ def talk_of(legs: Sequence[Leg]) -> Leg | None:
     return next((leg for leg in legs if leg.outcome == "answered"), None)
 
 
-def _begun(here: Here, candidates: Sequence[Candidate], trunk_name: str) -> list[Leg]:
+def _begun(here: Here, picked: Sequence[Picked], trunk_name: str) -> list[Leg]:
     first = len(here.call.state.legs) + 1
     legs = [
-        Leg(_uuid(here, candidate, alone=len(candidates) == 1), seq, candidate.number, trunk_name, candidate.agent)
-        for seq, candidate in enumerate(candidates, first)
+        Leg(_uuid(here, one, alone=len(picked) == 1), seq, one.candidate.number, trunk_name, one.candidate.agent)
+        for seq, one in enumerate(picked, first)
     ]
     for leg in legs:
         text = f"Ringing {legends.who(leg)} over {trunk_name}"
@@ -98,17 +97,17 @@ def _begun(here: Here, candidates: Sequence[Candidate], trunk_name: str) -> list
     return legs
 
 
-def _uuid(here: Here, candidate: Candidate, *, alone: bool) -> str:
-    """A new leg's. If the store was slower than the call, the leg is known to the switch alone, which has it on the caller's
-    channel: `uuid;name;digits` of each that was dialled (switch_ivr_originate.c:3211)."""
+def _uuid(here: Here, picked: Picked, *, alone: bool) -> str:
+    """A new leg's, for which its agent is claimed. If the store was slower than the call, the leg is known to the switch alone,
+    which has it on the caller's channel: `uuid;name;digits` of each that was dialled (switch_ivr_originate.c:3211)."""
     if here.has_ended:
         dialled = legends.array(here.session.channel.variable("originated_legs"))
-        known = [one.partition(";")[0] for one in dialled if one.endswith(national(candidate.number).lstrip("0"))]
+        known = [one.partition(";")[0] for one in dialled if one.endswith(national(picked.candidate.number).lstrip("0"))]
         if known:
             return known[-1]
         if alone and (talked := here.session.channel.variable("last_bridge_to")):
             return talked
-    return str(uuid.uuid4())
+    return picked.leg
 
 
 def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:

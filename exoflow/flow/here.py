@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 
+from exoflow.agents.staff import Staff
 from exoflow.calls.call import Call
 from exoflow.calls.model import Stage
 from exoflow.config.model import Account, Config, Flow
@@ -55,6 +56,7 @@ class Parts:
     crm: CrmClient
     lines: Lines
     audio: AudioCache
+    staff: Staff
     clock: Callable[[], datetime] = utcnow
     mailer: Mailer = field(default_factory=Mailer)
 

@@ -22,12 +22,13 @@ class Plan:
     candidates: list[Candidate]
     how: How
     record: Literal["none", "mono", "dual"]
+    team: str | None = None  # the group that they are, if they are one
 
 
 def planned(here: Here, connect: ConnectSettings) -> Plan:
     """Made once in a visit: who comes back goes on with the same list."""
     if (kept := here.data.get("plan")) is not None:
-        return Plan([Candidate(*one) for one in kept["who"]], How.read(kept["how"]), kept["record"])
+        return Plan([Candidate(*one) for one in kept["who"]], How.read(kept["how"]), kept["record"], kept.get("team"))
     if here.data:
         here.came_back("the CRM was being asked")
         here.note("D", "connect.again", "Whether the CRM had got the request is unknown: it is asked again")
@@ -38,8 +39,8 @@ def planned(here: Here, connect: ConnectSettings) -> Plan:
     if plan.record != "none" and here.consent is False:
         here.note("H", recordings.DECLINED, "Not recorded: the caller refused it")
         plan.record = "none"
-    written = {"who": [list(one) for one in plan.candidates], "how": plan.how.written(), "record": plan.record}
-    here.keep(asking=None, plan=written)
+    who = [list(one) for one in plan.candidates]
+    here.keep(asking=None, plan={"who": who, "how": plan.how.written(), "record": plan.record, "team": plan.team})
     if connect.url is not None:
         here.call.on_disk()  # an answered CRM is not asked twice, whatever dies now
     return plan
@@ -48,7 +49,7 @@ def planned(here: Here, connect: ConnectSettings) -> Plan:
 def _plan(here: Here, connect: ConnectSettings) -> Plan:
     how = How(connect.ring_seconds, connect.talk_seconds)
     if connect.url is None:
-        return Plan(of_target(here.account, connect), how, connect.record)
+        return Plan(of_target(here.account, connect), how, connect.record, connect.group)
     plan = _ask_crm(here, connect)
     if plan is not None:
         return plan
@@ -56,7 +57,7 @@ def _plan(here: Here, connect: ConnectSettings) -> Plan:
         here.note("G", "connect.no_fallback", "The CRM named nobody usable, and the step has no `fallback`")
         return Plan([], how, connect.record)
     here.note("G", "connect.fallback", "On to the step's `fallback`, for the CRM named nobody usable")
-    return Plan(of_target(here.account, connect.fallback), how, connect.record)
+    return Plan(of_target(here.account, connect.fallback), how, connect.record, connect.fallback.group)
 
 
 def _ask_crm(here: Here, connect: ConnectSettings) -> Plan | None:

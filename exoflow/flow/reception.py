@@ -59,7 +59,7 @@ class Reception:
                 session.execute("unset", MARKER, deadline=QUICK_SECONDS)
             # by the switch's clock, as the answer's time: it runs some 20 ms behind ours
             call.ringing(moment(session.execute("ring_ready", deadline=QUICK_SECONDS)))
-        engine.run(_here(parts, session, call, route.account_id, route.account))
+        _run(_here(parts, session, call, route.account_id, route.account))
 
     def refuse(self, session: CallSession) -> None:
         """A call above the process's limit, which the server has hung up: it has its record all the same."""
@@ -128,6 +128,13 @@ class Reception:
         here = _here(parts, session, call, state.facts.account, account)
         here.restore()
         recording.check_left(here)
+        _run(here)
+
+
+def _run(here: Here) -> None:
+    """The caller's own phone is in use meanwhile: an agent who rings us is not rung."""
+    channel = here.session.uuid
+    with here.parts.staff.claims.calling(here.call.state.facts.caller, channel, lambda: here.caller_gone):
         engine.run(here)
 
 

@@ -24,7 +24,8 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from exoflow.config.actions import ConsentStep
-from exoflow.config.model import Account, Agent, Config, Number
+from exoflow.config.model import Account, Config, Number
+from exoflow.config.people import Agent
 from exoflow.config.promptpath import prompt_path
 from exoflow.errors import ExoflowError, UnsafeText
 from exoflow.esl import safety

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import gevent
@@ -13,7 +13,9 @@ from exoflow.config.model import EventSocket, Trunk
 from exoflow.errors import Disconnected, ExoflowError
 from exoflow.esl.codec import Event
 from exoflow.esl.link import SwitchLink
+from exoflow.lines import listing
 from exoflow.lines.legs import EVENTS, LegEvents, RecordingEvents
+from exoflow.lines.listing import Channel
 from exoflow.lines.occupancy import Occupancy
 
 log = logging.getLogger("exoflow.lines")
@@ -41,7 +43,8 @@ class Lines:
         self._keys: deque[tuple[str, int, str]] = deque(maxlen=MAX_KEYS)  # channel, epoch microseconds, key
         self._reload_owed = False
         self.problem = "not connected yet"
-        self.on_up: Callable[[], None] = lambda: None
+        self.on_up: list[Callable[[], None]] = []  # told of each connection
+        self.on_channel: list[Callable[[Event], None]] = []  # told of each channel's events, in the reader: must not wait
 
     def start(self) -> None:
         """Connects, and again whenever the connection is lost. Waits for the first attempt only."""
@@ -77,6 +80,14 @@ class Lines:
     def exists(self, channel: str) -> bool:
         """Does the switch still have this channel? Raises CommandRefused, DeadlineExceeded, Disconnected."""
         return self._up_link().exists(channel)
+
+    def channels(self) -> list[Channel]:
+        """All that the switch lists. Raises CommandRefused, DeadlineExceeded, Disconnected."""
+        return listing.channels(self._up_link())
+
+    def existing(self, channels: Sequence[str]) -> set[str]:
+        """Those of them that the switch has now. Raises DeadlineExceeded, Disconnected."""
+        return listing.existing(self._up_link(), channels)
 
     def core(self) -> str:
         """The switch's own uuid, another after each start. Raises CommandRefused, DeadlineExceeded, Disconnected."""
@@ -156,7 +167,8 @@ class Lines:
         log.info("event socket of %s:%d connected", where.host, where.port)
         gevent.spawn(self._count_channels, link)  # nobody waits for it
         self._reload_if_owed()
-        self.on_up()
+        for told in self.on_up:
+            told()
 
     def _count_channels(self, link: SwitchLink) -> None:
         pause = 0.0
@@ -186,6 +198,8 @@ class Lines:
             self._keys.append((event.get("Unique-ID"), at, event.get("DTMF-Digit")))
             return
         self._occupancy.hear(event)
+        for told in self.on_channel:
+            told(event)
         leg = self._legs.get(event.get("Bridge-B-Unique-ID" if event.name == "CHANNEL_BRIDGE" else "Unique-ID"))
         if leg is not None:
             leg.hear(event)

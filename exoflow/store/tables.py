@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0002"  # the newest revision; a test holds it equal to alembic's own head
+HEAD = "0003"  # the newest revision; a test holds it equal to alembic's own head
 APPLICATION_ID = 0x65786F66  # "exof" in SQLite's header: tells our file from a stranger's
 
 
@@ -77,6 +77,7 @@ calls = Table(
     Column("config", Text, nullable=False, server_default=""),  # hash of the configuration it began with
     Index("calls_created", "created_at"),
     Index("calls_account", "account", "created_at"),
+    Index("calls_caller", "account", "caller", "created_at"),
     Index("calls_channel", "channel"),
     Index("calls_open", "created_at", sqlite_where=text("closed_at IS NULL"), postgresql_where=text("closed_at IS NULL")),
 )
@@ -129,6 +130,24 @@ entries = Table(
     Column("text", Text, nullable=False),
     Column("step", Text),
     Column("evidence", JSON, nullable=False),
+)
+
+marks = Table(  # of groups that are rung equally: whom a flow tried last
+    "marks",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("flow", Text, primary_key=True),
+    Column("number", Text, nullable=False),
+)
+
+agent_states = Table(  # of agents who have ever been switched; all others are on
+    "agent_states",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("agent", Text, primary_key=True),  # his name in the account's file
+    Column("available", Boolean, nullable=False),
+    Column("changed_at", Utc, nullable=False),
+    Column("changed_by", Text, nullable=False),  # "phone", "command" …
 )
 
 configs = Table(  # each one that was loaded and found good: a call ends on the one it began with

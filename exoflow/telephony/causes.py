@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 # not_accepted: the phone was picked up, and its agent did not take the call.   taken: another agent was quicker.
+# busy: the network says so (17).   engaged: he is rung by us, or talks through us, for another call, and was not dialled.
 LegOutcome = Literal[
     "ringing", "answered", "busy", "rejected", "no_answer", "unreachable", "bad_number", "trunk", "protocol", "caller_gone",
-    "not_accepted", "taken",
+    "not_accepted", "taken", "engaged",
 ]  # fmt: skip
 
 

@@ -267,7 +267,7 @@ def test_lines_come_back_after_every_failure(monkeypatch: pytest.MonkeyPatch) ->
 
     with EventSocketPeer(wrong_password, until_cut, rude, good) as peer:
         lines = Lines(EventSocket(host="127.0.0.1", port=peer.port, password=SecretStr("secret")))
-        lines.on_up = ups.set
+        lines.on_up.append(ups.set)
         lines.start()
         assert not lines.up
         assert "wrong password" in lines.problem

@@ -21,7 +21,8 @@ from hall import BYE, Hall, eventually
 from simclient import codes, event_socket
 
 from exoflow.config.load import load
-from exoflow.config.model import Agent, Config, EventSocket, Number, OwnFallback, Trunk
+from exoflow.config.model import Config, EventSocket, Number, OwnFallback, Trunk
+from exoflow.config.people import Agent
 from exoflow.errors import Disconnected
 from exoflow.lines import fallback
 from exoflow.lines.fallback import FILE, Digits, FallbackError, content, publish, write

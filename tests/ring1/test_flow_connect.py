@@ -210,7 +210,8 @@ def test_nothing_hostile_that_a_crm_sends_reaches_the_switch(hall: Start) -> Non
     """Every attack of the dialect's files, one call each, on one running exoflow."""
     attacks = sorted(ANSWERS.glob("hostile_*.http"))
     assert len(attacks) > 50
-    h = hall(from_crm(), agents={MEENA: AgentScript.busy()}, channels={"PRI1": 120})
+    many = {"agents": {"meena": {"number": MEENA, "name": "Meena", "lines": 100}}, "groups": {"backup": {"agents": ["meena"]}}}
+    h = hall(from_crm(), agents={MEENA: AgentScript.busy()}, channels={"PRI1": 120}, account=many)
     bodies = [path.read_bytes().partition(b"\r\n\r\n")[2] for path in attacks]
     h.crm.script("/connect", *(Reply(200, body, "application/json") for body in bodies))
     for phone in [h.call() for _ in bodies]:

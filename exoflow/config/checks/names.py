@@ -14,6 +14,7 @@ from exoflow.config.steps import ConnectStep, Target, TransferStep
 def check(draft: Draft) -> Iterator[Finding]:
     for account in draft.accounts:
         yield from _numbers(account, draft)
+        yield from _agents(account)
         yield from _groups(account)
         yield from _steps(account)
         yield from _time_zone(account)
@@ -45,15 +46,23 @@ def _numbers(a: AccountDraft, draft: Draft) -> Iterator[Finding]:
             yield a.document.at("W310", message, "flows", flow, key=True)
 
 
+def _agents(a: AccountDraft) -> Iterator[Finding]:
+    first: dict[str, str] = {}
+    for name, agent in a.account.agents.items():
+        other = first.setdefault(agent.number, name)
+        if other != name:
+            message = (
+                f"`{other}` has this number, too: a call to one engages both; if several phones ring there, give it `lines`"
+            )
+            yield a.document.at("W507", message, "agents", name, "number")
+
+
 def _groups(a: AccountDraft) -> Iterator[Finding]:
     for name, group in a.account.groups.items():
         for i, agent in enumerate(group.agents):
             if agent not in a.account.agents:
                 message = f"unknown agent `{agent}`{did_you_mean(agent, a.account.agents)}"
                 yield a.document.at("E304", message, "groups", name, "agents", i)
-        if group.ring == "equally":
-            message = "`ring: equally` is not used by this version, agents are rung in order; write `in_order`"
-            yield a.document.at("W951", message, "groups", name, "ring")
 
 
 def _steps(a: AccountDraft) -> Iterator[Finding]:

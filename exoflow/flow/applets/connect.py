@@ -34,9 +34,10 @@ class Connect:
     `unanswered`.
     Journey: crm.<status> or crm.<problem> and crm.agents or crm.bad_answer (with `url`); connect.again (the CRM asked once
     more, for the call's socket was lost in the question); connect.fallback, connect.no_fallback,
-    connect.nobody; leg.dialled, and then leg.talked or leg.<outcome> (busy, rejected, no_answer, unreachable, bad_number,
-    trunk, protocol, caller_gone; evidence leg, q850, cause, alerting, seen); lines.down, switch.slow, store.slow;
-    recording.good, recording.declined, or recording.<problem>.
+    connect.nobody; connect.passed_over (who is not rung now, and why: engaged, off, hours, wrap_up or paused), and if nobody
+    is left, connect.engaged (by calls of ours) or connect.away; leg.dialled, and then leg.talked or leg.<outcome> (busy,
+    rejected, no_answer, unreachable, bad_number, trunk, protocol, not_accepted, taken, caller_gone; evidence leg, q850, cause,
+    alerting, seen); lines.down, switch.slow, store.slow; recording.good, recording.declined, or recording.<problem>.
     """
 
     needs_caller = True
@@ -65,6 +66,7 @@ class Connect:
         legs = under_way(here)
         if any(leg.outcome == "ringing" for leg in legs):  # nobody saw their end
             settle_unheard(here, legs)
+        here.parts.staff.ended(legs)
         if talk_of(legs) is not None:
             here.at.talked = True
             if here.data.get("recording"):

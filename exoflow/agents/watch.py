@@ -1,0 +1,100 @@
+"""Holds the claims against FreeSWITCH: at the start, at each connection of the event socket, and while some have no owner."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import gevent
+from gevent.event import Event
+
+from exoflow.agents.claims import Claims
+from exoflow.calls.model import CallState
+from exoflow.errors import ExoflowError
+from exoflow.lines.listing import Channel
+
+log = logging.getLogger("exoflow.agents")
+
+LOOK_SECONDS = 5.0  # between two looks while a claim has no owner: so long an agent is engaged for nothing if events are lost
+LIST_AGAIN_SECONDS = 2.0  # the switch's list lags behind a connection (lines/lines.py)
+OPEN_CALLS_SECONDS = 0.5  # the start waits no longer for the store; what it tells later counts then
+
+
+class Switch(Protocol):
+    """What is asked of the switch (lines.Lines). All raise ExoflowError when it does not answer."""
+
+    @property
+    def up(self) -> bool: ...
+
+    def channels(self) -> list[Channel]: ...
+
+    def existing(self, channels: list[str]) -> set[str]: ...
+
+
+class Watch:
+    """Looks from `start()` to `stop()`."""
+
+    def __init__(self, claims: Claims, switch: Switch, open_calls: Callable[[], Iterable[CallState]]) -> None:
+        """`open_calls` are those that an earlier process left; it may wait for the store, and raise ExoflowError."""
+        self._claims, self._switch, self._open_calls = claims, switch, open_calls
+        self._wanted = Event()
+        self._running: list[gevent.Greenlet] = []
+
+    def start(self) -> None:
+        """When it returns, legs that live on the switch have their claims, those of a process before this one, too; what the
+        store knows is waited for OPEN_CALLS_SECONDS."""
+        self._look(listed=True)
+        remembering = gevent.spawn(self._remember)
+        remembering.join(OPEN_CALLS_SECONDS)
+        self._running = [remembering, gevent.spawn(self._run)]
+
+    def stop(self) -> None:
+        gevent.killall(self._running)
+
+    def hurry(self) -> None:
+        """The event socket is connected: what it told before is not all."""
+        self._wanted.set()
+
+    def _run(self) -> None:
+        again = True  # at the start, too: the list lags
+        while True:
+            connected = self._wanted.wait(LIST_AGAIN_SECONDS if again else LOOK_SECONDS)
+            self._wanted.clear()
+            if connected or again or self._claims.unowned:
+                self._look(listed=connected or again)
+            again = connected
+
+    def _look(self, *, listed: bool) -> None:
+        """One look. What the switch does not answer is asked again at the next."""
+        if not self._switch.up:
+            return
+        try:
+            for channel in self._switch.channels() if listed else ():
+                if channel.direction == "outbound":
+                    self._claims.listed(channel.uuid, channel.dialled)
+            asked = [claim.channel for claim in self._claims.unowned]
+            there = self._switch.existing(asked) if asked else set()
+        except ExoflowError as error:
+            log.warning("claims are held against the switch later: %s", error)
+            return
+        for uuid in asked:
+            if uuid not in there:
+                self._claims.missing(uuid)
+
+    def _remember(self) -> None:
+        """Legs that may yet be dialled by their calls when those come back, and callers who are on the line."""
+        try:
+            states = list(self._open_calls())
+        except ExoflowError as error:
+            log.warning("claims are known from the switch alone: %s", error)
+            return
+        for state in states:
+            facts = state.facts
+            for leg in state.legs:
+                if leg.released_at is None:
+                    self._claims.recall(leg.number, leg.uuid, facts.id, seen=leg.seen)
+            if facts.caller is not None and state.ended_at is None:
+                self._claims.recall(facts.caller, facts.channel, facts.id, seen=True, calls_us=True)
+        if states:
+            self._look(listed=False)
