@@ -6,6 +6,8 @@ import json
 
 import click
 
+from exoflow.calls.schemas import MODELS
+from exoflow.calls.schemas import schema as delivery_schema
 from exoflow.config.schema import FILES
 from exoflow.config.schema import schema as json_schema
 
@@ -13,8 +15,12 @@ from exoflow.config.schema import schema as json_schema
 @click.command()
 @click.option("--applets", is_flag=True, help="instead: every applet for people, as Markdown (docs/applets.md)")
 @click.option("--file", "file", type=click.Choice(list(FILES)), help="only the main file's or an account's schema")
-def schema(file: str | None, applets: bool) -> None:
+@click.option("--delivery", type=click.Choice(list(MODELS)), help="instead: of a delivery's body (docs/schemas)")
+def schema(file: str | None, applets: bool, delivery: str | None) -> None:
     """Prints the JSON Schema of the configuration's files."""
+    if delivery is not None:
+        click.echo(json.dumps(delivery_schema(delivery), indent=1, ensure_ascii=False))
+        return
     if applets:
         from exoflow.commands.applets_page import page
 

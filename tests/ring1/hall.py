@@ -16,6 +16,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import gevent
+from support import bodies
 
 from exoflow.calls.lookup import Delivery, deliveries_of
 from exoflow.calls.model import CallState, Entry, Leg
@@ -200,6 +201,8 @@ class Hall:
             self.service.stop()
         for stop in reversed(self._running):
             stop()
+        if (self.folder / "exoflow.db").exists():
+            bodies.check_store(self.folder / "exoflow.db")
 
     # --- calls ---
 
