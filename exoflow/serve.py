@@ -10,8 +10,10 @@ import gevent
 from exoflow.agents.memory import Memory
 from exoflow.agents.staff import Staff
 from exoflow.calls.book import CallBook
+from exoflow.calls.links import Links, beside, secret_of
 from exoflow.calls.lost import LostCalls
 from exoflow.calls.net import Net
+from exoflow.calls.tidings import SignedTidings
 from exoflow.config.model import Account, Config
 from exoflow.crm.audio import AudioCache
 from exoflow.crm.http import CrmClient
@@ -33,6 +35,8 @@ from exoflow.store.opening import open_store
 from exoflow.web.callpages import CallPages
 from exoflow.web.gate import Gate
 from exoflow.web.health import Folders, HealthPages, Readiness, Sources
+from exoflow.web.mp3 import Encoder, find
+from exoflow.web.recordings import RecordingPages
 from exoflow.web.routes import routed
 from exoflow.web.server import WebServer
 
@@ -49,14 +53,17 @@ class Service:
     def __init__(self, config: Config, *, listener: Any = None) -> None:
         """Opens the store and prepares prompts. `listener` is a socket that listens already, in place of `switch.listen`.
 
-        Raises StoreError, PromptError.
+        Raises StoreError, PromptError, LinkSecretError.
         """
         report = PromptBook(config.prompts).build(config)
         if report.absent:
             wanted = ", ".join(f"{item.path} ({item.where})" for item in report.absent)
             raise PromptError(f"sound files are missing: {wanted}; bring them, or use `say`")
         self.store = open_store(config.store, spill=config.spill)
+        self._encoder = Encoder(beside(self.store.path, "mp3"), find())
+        self.links = self._make_links(config)
         self.book = CallBook(self.store, accounts=self._account)
+        self.book.tidings = SignedTidings(self.links)
         self.crm = CrmClient()
         self.audio = AudioCache(config.prompts.folder / FETCHED, self.crm)
         self.sender = Sender(self.store, self.crm, self._account)
@@ -127,11 +134,12 @@ class Service:
         self.crm.close()
         if self.web is not None:
             self.web.stop()
+        self._encoder.stop()
         self.store.close()
         log.info("handed over: calls go on in the next process")
 
     def _make_web(self) -> WebServer | None:
-        """/livez, /readyz and the Calls API, if they are wanted."""
+        """/livez, /readyz, the Calls API and recordings, if they are wanted."""
         config = self.config
         if config.web is None:
             return None
@@ -144,8 +152,19 @@ class Service:
             folders=lambda: Folders(self.store.path, config.switch.recordings, config.switch.cdr, config.spill),
             crm=self.crm.breaker.state,
         )
-        calls = CallPages(self.store, Gate(self._account))
-        return WebServer(config.web.listen_address, routed(HealthPages(Readiness(sources).state), calls))
+        gate = Gate(self._account)
+        calls = CallPages(self.store, gate, links=self.links)
+        recordings = None
+        if self.links is not None:
+            recordings = RecordingPages(self.links, self.store, lambda: self.config, gate, self._encoder)
+        return WebServer(config.web.listen_address, routed(HealthPages(Readiness(sources).state), calls, recordings))
+
+    def _make_links(self, config: Config) -> Links | None:
+        """Addresses of recordings, if the world can reach us."""
+        if config.web is None or config.web.public_url is None:
+            return None
+        secret = secret_of(config.web.link_secret_file or beside(self.store.path, "links"))
+        return Links(config.web.public_url, secret, "mp3" if self._encoder.usable else "wav")
 
     # --- the configuration ------------------------------------------------------------------------
 
@@ -186,7 +205,16 @@ class Service:
         gevent.spawn(fallback.publish, self.config, self.lines)
 
     def _make_parts(self, config: Config) -> Parts:
-        return Parts(config, PromptBook(config.prompts), self.crm, self.lines, self.audio, self.staff, mailer=self._mailer)
+        return Parts(
+            config,
+            PromptBook(config.prompts),
+            self.crm,
+            self.lines,
+            self.audio,
+            self.staff,
+            mailer=self._mailer,
+            links=self.links,
+        )
 
     def _make_net(self) -> Net | None:
         """Takes in FreeSWITCH's CDR files, where their folder is known."""

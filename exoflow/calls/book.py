@@ -10,13 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from exoflow.calls import held, lookup, rows
 from exoflow.calls.call import Call
 from exoflow.calls.left import Left
 from exoflow.calls.model import CallFacts, CallState, Entry, Stage
+from exoflow.calls.tidings import SignedTidings, Source, Told
 from exoflow.config.model import Account
 from exoflow.errors import DeadlineExceeded, StoreError
 from exoflow.store import tables as t
@@ -25,6 +26,7 @@ from exoflow.store.sqlite import Store
 log = logging.getLogger(__name__)
 
 RESUME_READ_SECONDS = 1.0  # a caller who came back hears nothing until his record is found
+MAX_DELIVERIES = 1000  # of one call, that another process may have written; a flow's rounds make some ten
 CLOSED_LATELY = 10_000  # calls; at 20 a second some 8 minutes, and a look into the store takes seconds at the worst
 
 Listener = Callable[[CallState, Entry], None]
@@ -38,7 +40,8 @@ class CallBook:
     """Opens, resumes, finds and lists calls.
 
     `accounts` finds the account of a call that comes back from the store. `listeners` hear each journey entry as it is
-    made (for live printing); `wake` is called when a delivery has been committed (set it to the sender's `wake`).
+    made (for live printing); `wake` is called when a delivery has been committed (set it to the sender's `wake`); `tidings`
+    says what each account is told of its calls.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class CallBook:
         self.accounts = accounts
         self.listeners: list[Listener] = []
         self.wake: Callable[[], None] = lambda: None
+        self.tidings: Source = SignedTidings()  # what of a call its account is told
         self.on_closed: Callable[[Call], None] = lambda call: None  # told of each call that is closed on disk
         self.live: dict[str, Call] = {}  # by call id: not yet closed in the store
         self._by_channel: dict[str, Call] = {}  # of the live ones
@@ -92,19 +96,31 @@ class CallBook:
         call = self._by_channel.get(channel)
         return None if call is None or call.closed else call
 
-    def adopt(self, state: CallState, sent: int | None = None) -> Call:
-        """Goes on with a call out of the store (of `unfinished()`). `sent`: its deliveries there, if that is known."""
+    def adopt(self, state: CallState, told: Told | None = None) -> Call:
+        """Goes on with a call out of the store (of `unfinished()`). `told`: its deliveries there, if they are known."""
         known = self.live.get(state.facts.id)
         if known is not None:
             return known
         account = self.accounts(state.facts.account) if state.facts.account else None
-        if sent is not None:
-            return self._enter(Call(self, state, account, deliveries=sent))
-        # a call that is open in the spill was open in the store before
-        in_store = not self.store.read_left(lambda c: rows.load(c, t.calls.c.id == state.facts.id))
-        sent = self.store.read(lambda c: _deliveries_of(c, state.facts.id), deadline=RESUME_READ_SECONDS) if in_store else 0
+        if told is not None:
+            return self._enter(Call(self, state, account, told=told))
+        told = self._told(state.facts.id)
         # somebody else may have adopted it during the read
-        return self.live.get(state.facts.id) or self._enter(Call(self, state, account, deliveries=sent))
+        return self.live.get(state.facts.id) or self._enter(Call(self, state, account, told=told))
+
+    def _told(self, call_id: str) -> Told:
+        """What a call has told its account. A call that is open in the spill may have more rows there than in the store, which
+        is not waited for then: its numbers go on behind all that can be there."""
+        told = Told()
+        spilled = self.store.read_left(lambda c: _deliveries_of(c, call_id))
+        for seq, webhook_id in spilled:
+            told.add(seq, webhook_id)
+        if self.store.read_left(lambda c: rows.load(c, t.calls.c.id == call_id)):
+            told.seq += MAX_DELIVERIES
+            return told
+        for seq, webhook_id in self.store.read(lambda c: _deliveries_of(c, call_id), deadline=RESUME_READ_SECONDS):
+            told.add(seq, webhook_id)
+        return told
 
     def unfinished(self) -> list[CallState]:
         """Calls that an earlier process left open, oldest first; none while the store cannot tell whether they are."""
@@ -170,6 +186,6 @@ class CallBook:
         return call
 
 
-def _deliveries_of(connection: Connection, call_id: str) -> int:
-    highest = connection.execute(select(func.max(t.deliveries.c.seq)).where(t.deliveries.c.call_id == call_id)).scalar()
-    return int(highest or 0)
+def _deliveries_of(connection: Connection, call_id: str) -> list[tuple[int, str]]:
+    chosen = select(t.deliveries.c.seq, t.deliveries.c.webhook_id).where(t.deliveries.c.call_id == call_id)
+    return [(seq, webhook_id) for seq, webhook_id in connection.execute(chosen)]

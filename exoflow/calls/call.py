@@ -6,7 +6,6 @@ Nothing here holds a call up but `add_leg` and `close`, each for a bounded time.
 from __future__ import annotations
 
 import logging
-import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +14,8 @@ from gevent.event import AsyncResult
 
 from exoflow.calls import rows
 from exoflow.calls.model import CallOutcome, CallState, Entry, Leg, Recording, Stage
-from exoflow.calls.payload import delivery_body, delivery_type
 from exoflow.calls.pending import MAX_TEXT, Pending, plain
+from exoflow.calls.tidings import Told
 from exoflow.config.model import Account
 from exoflow.errors import StoreError
 from exoflow.store import tables as t
@@ -39,12 +38,12 @@ MAX_ENTRIES = 1000  # a caller who presses keys for an hour must not fill memory
 class Call(Mirror):
     """One call's record. Only the greenlets of the call itself change it."""
 
-    def __init__(self, book: CallBook, state: CallState, account: Account | None, *, deliveries: int = 0) -> None:
+    def __init__(self, book: CallBook, state: CallState, account: Account | None, *, told: Told | None = None) -> None:
         self.book = book
         self.state = state
         self.account = account
         self.closed_at: datetime | None = None
-        self._deliveries = deliveries
+        self._told = told or Told()
         self._next_entry = max((entry.seq for entry in state.journey), default=0) + 1
         if state.journey and book.store.behind:  # an earlier process's lines may wait in the spill
             self._next_entry += MAX_ENTRIES
@@ -90,6 +89,7 @@ class Call(Mirror):
     def ringing(self, at: datetime | None = None) -> None:
         """ALERTING was sent to the caller."""
         self.state.ring_at = at or self.book.clock()
+        self._tell()
         self.changed(whole=True)
 
     def answered(self, at: datetime | None = None) -> None:
@@ -113,6 +113,7 @@ class Call(Mirror):
         for one in (leg, *others):
             self.state.legs.append(one)
             self._pending.legs[one.uuid] = one
+        self._tell()
         if self.on_disk():
             return True
         why = str(self.book.store.trouble or f"it took longer than {LEG_COMMIT_SECONDS:g} s; look at disk and load")
@@ -122,6 +123,7 @@ class Call(Mirror):
     def update_leg(self, leg: Leg) -> None:
         """Also after the call's end: the release of an agent's leg may be heard late."""
         self._pending.legs[leg.uuid] = leg
+        self._tell()
         self.changed()
 
     def add_recording(self, recording: Recording) -> None:
@@ -131,6 +133,7 @@ class Call(Mirror):
     def update_recording(self, recording: Recording) -> None:
         seq = next(i for i, known in enumerate(self.state.recordings, 1) if known is recording)
         self._pending.recordings[seq] = recording
+        self._tell()
         self.changed()
 
     def caller_gone(
@@ -148,7 +151,7 @@ class Call(Mirror):
         self.changed(whole=True)
 
     def close(self, outcome: CallOutcome, reason: str = "", at: datetime | None = None) -> bool:
-        """Closes the call and commits its delivery in one transaction; waits CLOSE_COMMIT_SECONDS at most.
+        """Closes the call and commits its deliveries in one transaction; waits CLOSE_COMMIT_SECONDS at most.
 
         False: not on disk yet (the store is slow, or its disk full); it is written as soon as it can be. A second close
         changes nothing.
@@ -161,9 +164,8 @@ class Call(Mirror):
         if state.ended_at is None:
             state.ended_at = at if outcome == "lost" else at or now
         self.closed_at = now
-        if self.account is not None and self.account.deliveries is not None:
-            self._pending.delivery = self._delivery(now)
-        # all of them once more: the store then has what the delivery says, whatever was told or not told before
+        self._tell(now)
+        # all of them once more: the store then has what the deliveries say, whatever was told or not told before
         self._add_legs_and_recordings()
         nobody_takes_it = self.book.store.trouble is not None and not self.book.store.spills
         return self._waited(self.changed(whole=True), 0.0 if nobody_takes_it else CLOSE_COMMIT_SECONDS)
@@ -208,7 +210,7 @@ class Call(Mirror):
         # a row that was on its way to the disk when the call ended does not close it
         if written.closing:
             self.book.forget(self)
-        if written.delivery is not None:
+        if written.deliveries:
             self.book.wake()
 
     def _taken(self) -> Pending:
@@ -222,7 +224,7 @@ class Call(Mirror):
             (t.legs, [rows.leg_row(self.id, leg) for leg in taken.legs.values()]),
             (t.recordings, [rows.recording_row(self.id, seq, recording) for seq, recording in taken.recordings.items()]),
             (t.entries, [rows.entry_row(self.id, entry) for entry in taken.entries.values()]),
-            (t.deliveries, [taken.delivery] if taken.delivery is not None else []),
+            (t.deliveries, [taken.deliveries[seq] for seq in sorted(taken.deliveries)]),
         ]
         return Change(changes)
 
@@ -262,10 +264,10 @@ class Call(Mirror):
             self.state.journey.clear()
 
     def drop(self) -> None:
-        """The whole record is given up, and its delivery."""
+        """The whole record is given up, and its deliveries."""
         self.book.store.drop("calls")
-        if self._pending.delivery is not None:
-            self.book.store.drop("deliveries")
+        if self._pending.deliveries:
+            self.book.store.drop("deliveries", len(self._pending.deliveries))
         self.drop_lines()
         self._pending = Pending()
         self.book.store.forget(self, StoreError(f"call {self.id}: its record was given up"))
@@ -291,21 +293,12 @@ class Call(Mirror):
         self._pending.entries[entry.seq] = entry
         self.changed()
 
-    def _delivery(self, now: datetime) -> dict[str, Any]:
-        self._deliveries += 1
-        kind = delivery_type(self.state)
-        return {
-            "webhook_id": f"msg_{uuid.uuid4().hex}",
-            "call_id": self.id,
-            "seq": self._deliveries,
-            "account": self.state.facts.account,
-            "type": kind,
-            "body": delivery_body(self.state, kind=kind, seq=self._deliveries, now=now).decode(),
-            "state": "pending",
-            "created_at": now,
-            "next_at": now,
-            "lease_until": now,
-            "attempts": 0,
-            "failures": 0,
-            "problem": "",
-        }
+    def _tell(self, now: datetime | None = None) -> None:
+        """Queues what is to be told to the account and has not been: it is committed with what it tells of."""
+        if self.account is None:
+            return
+        now = now or self.book.clock()
+        for tiding in self.book.tidings(self.state, self.account, now, self._told):
+            row = self._told.next(self.state, tiding, now)
+            if row is not None:
+                self._pending.deliveries[row["seq"]] = row

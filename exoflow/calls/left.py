@@ -7,11 +7,12 @@ import logging
 import time
 
 import gevent
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from exoflow.calls import rows
 from exoflow.calls.model import CallState
+from exoflow.calls.tidings import Told
 from exoflow.errors import ExoflowError
 from exoflow.store import tables as t
 from exoflow.store.sqlite import Store
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 60.0  # calls come back within seconds; those that did not are closed, or looked for one by one
 
-Known = tuple[CallState, int]  # and the number of deliveries that it has
+Known = tuple[CallState, Told]  # and the deliveries that it has had
 
 
 class Left:
@@ -60,17 +61,19 @@ class Left:
         except ExoflowError as error:
             log.warning("calls that were left open are looked for one by one: %s", error)
             return
-        self._by_channel = {state.facts.channel: (state, sent) for state, sent in found}
+        self._by_channel = {state.facts.channel: (state, told) for state, told in found}
 
 
 def _open_calls(connection: Connection) -> list[Known]:
     """Oldest first: of two on one channel the newer one counts."""
     states = rows.load(connection, t.calls.c.closed_at.is_(None))
-    highest = (
-        select(t.deliveries.c.call_id, func.max(t.deliveries.c.seq))
-        .join(t.calls, t.calls.c.id == t.deliveries.c.call_id)
+    table = t.deliveries
+    chosen = (
+        select(table.c.call_id, table.c.seq, table.c.webhook_id)
+        .join(t.calls, t.calls.c.id == table.c.call_id)
         .where(t.calls.c.closed_at.is_(None))
-        .group_by(t.deliveries.c.call_id)
     )
-    sent = {call_id: int(count) for call_id, count in connection.execute(highest)}
-    return [(state, sent.get(state.facts.id, 0)) for state in states]
+    told: dict[str, Told] = {}
+    for call_id, seq, webhook_id in connection.execute(chosen):
+        told.setdefault(call_id, Told()).add(seq, webhook_id)
+    return [(state, told.get(state.facts.id, Told())) for state in states]

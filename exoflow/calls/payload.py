@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ MAX_BYTES = 20_000  # Standard Webhooks advises below 20 kB; many CRMs' framewor
 MAX_RAW = 64  # characters of what the exchange sent as a number
 KEPT = (40, 20, 10, 4, 1)  # lines kept at each end of a list that is too long
 
+Address = Callable[[Recording], tuple[str, datetime] | None]
 DeliveryType = Literal["call.ended", "call.missed"]
 
 
@@ -29,9 +31,20 @@ def delivery_type(state: CallState) -> DeliveryType:
     return "call.ended"
 
 
-def delivery_body(state: CallState, *, kind: str, seq: int, now: datetime) -> bytes:
-    """The bytes that are stored, signed and sent, the same at each attempt. Too much journey: evidence goes first."""
-    data = call_data(state)
+def delivery_body(
+    state: CallState,
+    *,
+    kind: str,
+    seq: int,
+    now: datetime,
+    address: Address = lambda recording: None,
+    more: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The bytes that are stored, signed and sent, the same at each attempt. Too much journey: evidence goes first.
+
+    `address` of a recording; `more` is what the data has beside the call.
+    """
+    data = call_data(state, address) | dict(more or {})
     data["seq"] = seq
     body = _encoded(kind, now, data)
     if len(body) > MAX_BYTES:
@@ -47,7 +60,7 @@ def delivery_body(state: CallState, *, kind: str, seq: int, now: datetime) -> by
     return body
 
 
-def call_data(state: CallState) -> dict[str, Any]:
+def call_data(state: CallState, address: Address = lambda recording: None) -> dict[str, Any]:
     """A call as JSON: times ISO 8601 in UTC, numbers E.164 or null."""
     facts = state.facts
     return {
@@ -73,7 +86,7 @@ def call_data(state: CallState) -> dict[str, Any]:
         "q850": state.q850,
         "talk_seconds": round(sum(leg.talk_seconds for leg in state.legs), 3),
         "legs": [_leg(leg) for leg in state.legs],
-        "recordings": [_recording(recording) for recording in state.recordings],
+        "recordings": [shown_recording(recording, address(recording)) for recording in state.recordings],
         "journey": [_entry(entry) for entry in state.journey],
     }
 
@@ -113,7 +126,9 @@ def _leg(leg: Leg) -> dict[str, Any]:
     }
 
 
-def _recording(recording: Recording) -> dict[str, Any]:
+def shown_recording(recording: Recording, address: tuple[str, datetime] | None = None) -> dict[str, Any]:
+    """`address`: where it can be fetched, and until when."""
+    url, until = address or (None, None)
     return {
         "kind": recording.kind,
         "file": recording.path,
@@ -122,6 +137,8 @@ def _recording(recording: Recording) -> dict[str, Any]:
         "started_at": iso(recording.started_at),
         "seconds": recording.seconds,
         "problem": recording.problem or None,
+        "url": None if recording.state == "failed" else url,
+        "url_until": None if recording.state == "failed" else iso(until),
     }
 
 

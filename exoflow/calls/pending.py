@@ -19,18 +19,18 @@ class Pending:
     entries: dict[int, Entry] = field(default_factory=dict)
     legs: dict[str, Leg] = field(default_factory=dict)
     recordings: dict[int, Recording] = field(default_factory=dict)
-    delivery: dict[str, Any] | None = None
+    deliveries: dict[int, dict[str, Any]] = field(default_factory=dict)
     closing: bool = False  # does what is being written close the call?
 
     def __bool__(self) -> bool:
-        return bool(self.call or self.entries or self.legs or self.recordings or self.delivery)
+        return bool(self.call or self.entries or self.legs or self.recordings or self.deliveries)
 
     def take_back(self, older: Pending) -> None:
         self.call = self.call or older.call
         self.entries = {**older.entries, **self.entries}
         self.legs = {**older.legs, **self.legs}
         self.recordings = {**older.recordings, **self.recordings}
-        self.delivery = self.delivery or older.delivery
+        self.deliveries = {**older.deliveries, **self.deliveries}
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from exoflow.calls.model import CallOutcome, LegOutcome, Stage
+from exoflow.calls.model import CallOutcome, Stage
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -25,7 +25,7 @@ class LegData(BaseModel):
     number: str = Field(description="the agent's number, E.164")
     agent: str | None = Field(description="the agent's name in the configuration; null: a number that the CRM named")
     trunk: str = Field(description="the trunk it was dialled on")
-    outcome: LegOutcome
+    outcome: str = Field(description="answered, busy, no_answer, rejected, unreachable and the like; further words may come")
     meaning: str = Field(description="a sentence for people")
     dialled_at: Moment | None = Field(description="the switch was told")
     setup_at: Moment | None = Field(description="SETUP left")
@@ -48,6 +48,8 @@ class RecordingData(BaseModel):
     started_at: Moment | None
     seconds: float | None
     problem: str | None = Field(description="why it failed, and the cure")
+    url: str | None = Field(description="where it can be fetched; null: nowhere by web, or it failed")
+    url_until: Moment | None = Field(description="when that address ends")
 
 
 class EntryData(BaseModel):
@@ -66,7 +68,7 @@ class CallData(BaseModel):
     """A call, whole."""
 
     call: str = Field(description="id of the call, the dialect's CallSid: 32 hex digits", pattern="^[0-9a-f]{32}$")
-    seq: int = Field(ge=1, description="1, 2, 3 … of the call's deliveries")
+    seq: int = Field(ge=1, description="rising with each of the call's deliveries")
     account: str = Field(description="name of the account's file")
     flow: str | None
     trunk: str = Field(description="where it came in")
@@ -107,6 +109,50 @@ class PageData(BaseModel):
     variables: dict[str, Any] = Field(description="the flow's variables; stars for secret digits")
 
 
+class TalkData(CallData):
+    """A call that an agent has answered."""
+
+    leg: str = Field(description="which of the legs he answered")
+
+
+class OneRecordingData(CallData):
+    """A call of which a recording has been judged."""
+
+    recording: RecordingData = Field(description="which of the recordings it is")
+
+
+class CallStarted(BaseModel):
+    """The call is taken: it rings with the caller, and its flow begins."""
+
+    type: Literal["call.started"]
+    timestamp: Moment = Field(description="when the delivery was made")
+    data: CallData
+
+
+class CallAnswered(BaseModel):
+    """An agent has answered, and talks with the caller. Once for each talk."""
+
+    type: Literal["call.answered"]
+    timestamp: Moment = Field(description="when the delivery was made")
+    data: TalkData
+
+
+class RecordingReady(BaseModel):
+    """A recording is there and as long as it must be. Once for each recording, mostly before the call's end."""
+
+    type: Literal["recording.ready"]
+    timestamp: Moment = Field(description="when the delivery was made")
+    data: OneRecordingData
+
+
+class RecordingFailed(BaseModel):
+    """A recording is not what it should be: `recording.problem` says why. Its file may hold a part."""
+
+    type: Literal["recording.failed"]
+    timestamp: Moment = Field(description="when the delivery was made")
+    data: OneRecordingData
+
+
 class CallEnded(BaseModel):
     """The call is over; nobody needs to call back."""
 
@@ -131,7 +177,15 @@ class CallPage(BaseModel):
     data: PageData
 
 
-MODELS: dict[str, type[BaseModel]] = {"call.ended": CallEnded, "call.missed": CallMissed, "call.page": CallPage}
+MODELS: dict[str, type[BaseModel]] = {
+    "call.started": CallStarted,
+    "call.answered": CallAnswered,
+    "call.ended": CallEnded,
+    "call.missed": CallMissed,
+    "recording.ready": RecordingReady,
+    "recording.failed": RecordingFailed,
+    "call.page": CallPage,
+}
 
 
 def schema(kind: str) -> dict[str, Any]:

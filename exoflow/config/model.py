@@ -20,6 +20,7 @@ from exoflow.telephony.numbers import tail_matches, to_e164
 
 # what may stand in a dial string as a span's or gateway's name (telephony/dialstring.py)
 TRUNK_NAME = r"^[A-Za-z0-9_.-]{1,64}$"
+MAX_PUBLIC_URL = 80  # characters; receivers lose events whose RecordingUrl has more than 140, and the rest of it is 57
 LISTEN = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$"
 
 
@@ -158,10 +159,14 @@ class Flow(Strict):
         self._arguments = dict(arguments)
 
 
+DeliveryEvent = Literal["call.started", "call.answered", "call.ended", "call.missed", "recording.ready", "recording.failed"]
+
+
 class Deliveries(Strict):
     """Where the account's CRM receives each call's data."""
 
-    url: Url = Field(description="the account's CRM; receives call.ended and call.missed by POST")
+    url: Url = Field(description="the account's CRM; receives each call's data by POST (docs/deliveries.md)")
+    events: list[DeliveryEvent] = Field(["call.ended", "call.missed"], min_length=1, description="what it is told of")
     secret: SecretStr | None = Field(
         None, description="`whsec_` + base64 of 24 to 64 bytes: the text itself, or `${NAME}` for an environment variable"
     )
@@ -227,6 +232,15 @@ class Api(Strict):
         return self
 
 
+class Recordings(Strict):
+    """How the account's recordings can be fetched (docs/deliveries.md)."""
+
+    link_days: StrictInt = Field(30, ge=1, le=3650, description="days that an address of a recording works")
+    access: Literal["link", "key"] = Field(
+        "link", description="who has the address may fetch it; `key`: only with a key of `api` besides, by Basic auth"
+    )
+
+
 class Account(Strict):
     name: str = Field(description="the business, for people")
     contacts: list[Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS)]] = Field(
@@ -241,6 +255,7 @@ class Account(Strict):
     deliveries: Deliveries | None = Field(None, description="where each call's data goes; nowhere unless set")
     crm: Crm = Field(Crm(), description="what the account's web addresses may reach and must not show")
     fallback: OwnFallback = Field(OwnFallback(), description="what FreeSWITCH does with callers when no exoflow is there")
+    recordings: Recordings = Field(Recordings(), description="how recordings can be fetched, where `web.public_url` is set")
     api: Api = Field(Api(), description="the Calls API on `web.listen`: off without keys (docs/calls-api.md)")
     flows: dict[Name, Flow] = Field(min_length=1, description="what callers meet")
 
@@ -252,7 +267,18 @@ class Account(Strict):
 
 
 class Web(Strict):
-    listen: str = Field("127.0.0.1:8080", pattern=LISTEN, description="host:port of /livez, /readyz and the Calls API")
+    listen: str = Field(
+        "127.0.0.1:8080", pattern=LISTEN, description="host:port of /livez, /readyz, the Calls API and recordings"
+    )
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[A-Za-z0-9.:_\[\]-]+(/[A-Za-z0-9._~/-]*)?$",
+        max_length=MAX_PUBLIC_URL,
+        description="how the world reaches `listen`, e.g. https://calls.example.in; addresses of recordings begin with it",
+    )
+    link_secret_file: Located | None = Field(
+        None, description="file of the secret that signs addresses of recordings; made beside the store unless set"
+    )
 
     @property
     def listen_address(self) -> Address:

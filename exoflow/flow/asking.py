@@ -156,8 +156,16 @@ def _request(
     head: bool = False,
 ) -> Callable[[], Answer | CrmFailure]:
     """The question with what is known of the call now, to be asked. `waits`: the caller does, and is not held by a dead CRM."""
-    account, crm = here.account, here.parts.crm
-    sent = parameters(here.call.state, now=datetime.now(UTC), account=account, account_id=here.account_id, digits=here.digits)
+    account, crm, now = here.account, here.parts.crm, datetime.now(UTC)
+    links = here.parts.links
+    sent = parameters(
+        here.call.state,
+        now=now,
+        account=account,
+        account_id=here.account_id,
+        recording_url=None if links is None else links.urls(here.call.state, account, now),
+        digits=here.digits,
+    )
     sent = [(name, value) for name, value in sent if not only or name in only]
     secret = [] if here.call.state.digits != STARS else ["digits"]
     get = partial(

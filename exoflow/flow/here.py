@@ -12,6 +12,7 @@ import gevent
 
 from exoflow.agents.staff import Staff
 from exoflow.calls.call import Call
+from exoflow.calls.links import Links
 from exoflow.calls.model import Stage
 from exoflow.config.model import Account, Config, Flow
 from exoflow.config.steps import Prompt
@@ -59,6 +60,7 @@ class Parts:
     staff: Staff
     clock: Callable[[], datetime] = utcnow
     mailer: Mailer = field(default_factory=Mailer)
+    links: Links | None = None
 
 
 class Here:

@@ -18,10 +18,13 @@ Form = Literal["json", "xml"]
 KINDS: dict[Form, str] = {"json": "application/json", "xml": "application/xml; charset=utf-8"}
 STATUS = {
     200: "200 OK",
+    206: "206 Partial Content",
     400: "400 Bad Request",
     401: "401 Unauthorized",
     404: "404 Not Found",
     405: "405 Method Not Allowed",
+    410: "410 Gone",
+    416: "416 Range Not Satisfiable",
     429: "429 Too Many Requests",
     503: "503 Service Unavailable",
 }

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 from gevent.lock import BoundedSemaphore
 from sqlalchemy.engine import Connection
 
+from exoflow.calls.links import Links
+from exoflow.calls.model import CallState
 from exoflow.config.model import Account
 from exoflow.errors import DeadlineExceeded, StoreError
 from exoflow.store.sqlite import Store
@@ -39,8 +41,14 @@ _PATH = re.compile(rf"/v1/Accounts/(?P<account>{_ID})/Calls(?:/(?P<sid>{_ID}))?(
 class CallPages:
     """`clock`: aware time."""
 
-    def __init__(self, store: Store, gate: Gate, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._store, self._gate, self._clock = store, gate, clock
+    def __init__(
+        self,
+        store: Store,
+        gate: Gate,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        links: Links | None = None,
+    ) -> None:
+        self._store, self._gate, self._clock, self._links = store, gate, clock, links
         self._turn = BoundedSemaphore(READS)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -66,19 +74,19 @@ class CallPages:
             raise Refusal(405, "GET or HEAD", [("Allow", "GET, HEAD")])
         given = parameters(environ.get("QUERY_STRING", ""))
         if asked["sid"] is not None:
-            return self._one(account, account_id, asked["sid"].lower(), wants_details(given))
+            return self._one(account, account_id, asked["sid"].lower(), given)
         wanted = query(given, zone=ZoneInfo(account.time_zone), now=self._clock())
         return self._list(account, account_id, wanted, path)
 
-    def _one(self, account: Account, account_id: str, sid: str, details: bool) -> dict[str, Any]:
+    def _one(self, account: Account, account_id: str, sid: str, given: dict[str, str]) -> dict[str, Any]:
+        details = wants_details(given)
         call = self._read(lambda connection: one(connection, account_id, sid))
         if call is None:
             raise Refusal(404, "the account has no such call")
-        return {"Call": sheet(call, account, account_id, details=details, now=self._clock())}
+        return {"Call": self._sheet(call, account, account_id, details, given)}
 
     def _list(self, account: Account, account_id: str, wanted: Query, path: str) -> dict[str, Any]:
         found: Page = self._read(lambda connection: page(connection, account_id, wanted))
-        now = self._clock()
         return {
             "Metadata": {
                 "Total": found.total,
@@ -87,8 +95,16 @@ class CallPages:
                 "PrevPageUri": _uri(path, wanted, {"Before": found.previous}),
                 "NextPageUri": _uri(path, wanted, {"After": found.next}),
             },
-            "Calls": [sheet(call, account, account_id, details=wanted.details, now=now) for call in found.calls],
+            "Calls": [self._sheet(call, account, account_id, wanted.details, wanted.given) for call in found.calls],
         }
+
+    def _sheet(
+        self, call: CallState, account: Account, account_id: str, details: bool, given: dict[str, str]
+    ) -> dict[str, Any]:
+        minutes = given.get("RecordingUrlValidity")
+        validity = None if minutes is None else int(minutes)
+        now = self._clock()
+        return sheet(call, account, account_id, details=details, now=now, links=self._links, validity=validity)
 
     def _read(self, look: Callable[[Connection], T]) -> T:
         """Raises Refusal (503)."""

@@ -12,19 +12,32 @@ Numbers, statuses and talk times are those of the passthru (crm/dialect.py). Wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from exoflow.calls.model import CallState
+from exoflow.calls.links import Links
+from exoflow.calls.model import CallState, Recording
 from exoflow.config.model import Account
 from exoflow.crm.dialect import call_status, dial_call_status, parameters
 
 
-def sheet(call: CallState, account: Account, account_id: str, *, details: bool, now: datetime) -> dict[str, Any]:
-    """The value of `Call`, its keys in Exotel's order. Null is what we do not have: prices, a parent, who answered."""
+def sheet(
+    call: CallState,
+    account: Account,
+    account_id: str,
+    *,
+    details: bool,
+    now: datetime,
+    links: Links | None = None,
+    validity: int | None = None,
+) -> dict[str, Any]:
+    """The value of `Call`, its keys in Exotel's order. Null is what we do not have: prices, a parent, who answered.
+
+    `links`: where recordings can be fetched; `validity`: minutes for which an address that needs no key is wanted, too.
+    """
     last = _last_known(call)
     going_on = call.ended_at is None and call.outcome is None
     over = call if going_on else replace(call, ended_at=call.ended_at or last)
@@ -47,8 +60,8 @@ def sheet(call: CallState, account: Account, account_id: str, *, details: bool, 
         "Price": None,
         "Direction": "inbound",
         "AnsweredBy": None,
-        "RecordingUrl": None,
-        "PreSignedRecordingUrl": None,
+        "RecordingUrl": None if links is None else _recording_url(call, links.urls(call, account, now)),
+        "PreSignedRecordingUrl": None if links is None or validity is None else _pre_signed(call, links, now, validity),
     }
     if details:
         shown["Details"] = _details(over, told, now if going_on else last, going_on)
@@ -67,6 +80,21 @@ def _details(call: CallState, told: dict[str, str], until: datetime, going_on: b
         "Leg2Status": dial_call_status(call) if call.wanted_agent and not going_on else None,
         "Legs": [{"Leg": {"Id": number, "OnCallDuration": seconds}} for number, seconds in enumerate(durations, 1)],
     }
+
+
+def _recording_url(call: CallState, url: Callable[[Recording], str]) -> str | None:
+    """Of the last recording that did not fail, as in a passthru."""
+    usable = [recording for recording in call.recordings if recording.state != "failed"]
+    return url(usable[-1]) or None if usable else None
+
+
+def _pre_signed(call: CallState, links: Links, now: datetime, minutes: int) -> str | None:
+    def url(recording: Recording) -> str:
+        seq = call.recordings.index(recording) + 1
+        found = links.until(call.facts.id, seq, now + timedelta(minutes=minutes), free=True)
+        return "" if found is None else found[0]
+
+    return _recording_url(call, url)
 
 
 def _last_known(call: CallState) -> datetime:

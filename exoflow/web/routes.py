@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from exoflow.web.callpages import PREFIX
+from exoflow.web.recordings import PREFIX as RECORDINGS
 from exoflow.web.server import Application
 
 
-def routed(health: Application, calls: Application) -> Application:
-    """`/v1/…` is the Calls API, all else is health's."""
+def routed(health: Application, calls: Application, recordings: Application | None = None) -> Application:
+    """`/v1/…` is the Calls API, `/r/…` is recordings, where they have addresses; all else is health's."""
 
-    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        chosen = calls if environ["PATH_INFO"].startswith(PREFIX) else health
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path, chosen = environ["PATH_INFO"], health
+        if path.startswith(PREFIX):
+            chosen = calls
+        elif recordings is not None and path.startswith(RECORDINGS):
+            chosen = recordings
         return chosen(environ, start_response)
 
     return application

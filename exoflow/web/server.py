@@ -1,12 +1,13 @@
 """gevent's WSGI server with limits: for pages that anybody on the network may ask for, beside calls that must not notice.
 
-One request a connection, REQUEST_SECONDS for all of it, CONNECTIONS at once; the rest waits in the kernel's backlog.
+One request a connection, REQUEST_SECONDS for all of it unless its application takes more, CONNECTIONS at once; the rest
+waits in the kernel's backlog.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -21,13 +22,24 @@ REQUEST_SECONDS = 5.0  # from the connection to the answer's last byte; longer t
 LISTEN_AGAIN_SECONDS = 1.0  # a port that an earlier process still holds is tried again
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
-Application = Callable[[dict[str, Any], Callable[..., Any]], list[bytes]]
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class _Handler(WSGIHandler):  # type: ignore[misc]
     def handle(self) -> None:
-        with gevent.Timeout(REQUEST_SECONDS, False):
+        self._limit = gevent.Timeout.start_new(REQUEST_SECONDS)
+        try:
             super().handle()
+        except gevent.Timeout as over:
+            if over is not self._limit:
+                raise
+        finally:
+            self._limit.close()
+
+    def _more_time(self, seconds: float) -> None:
+        """From now on, for what takes longer by its nature."""
+        self._limit.close()
+        self._limit = gevent.Timeout.start_new(seconds)
 
     def read_request(self, raw_requestline: str) -> Any:
         good = super().read_request(raw_requestline)
@@ -36,6 +48,7 @@ class _Handler(WSGIHandler):  # type: ignore[misc]
 
     def get_environ(self) -> Any:
         environ = super().get_environ()
+        environ["exoflow.more_time"] = self._more_time
         self.wsgi_input.content_length = 0  # bodies are not read: nothing here takes one
         self.wsgi_input.chunked_input = False
         return environ

@@ -50,6 +50,12 @@ def test_a_body_with_an_unknown_or_a_wrong_key_is_told(hall):
         bodies.check(json.dumps(wrong))
 
 
+def test_the_page_shows_each_kind_and_the_receiver_as_it_is():
+    page = (ROOT / "docs" / "deliveries.md").read_text()
+    assert f"```python\n{RECEIVER.read_text().strip()}\n```" in page
+    assert [kind for kind in MODELS if f"](schemas/{kind}.json)" not in page] == []
+
+
 @pytest.fixture
 def receiver():
     """Starts the example; its port, and what it prints."""
@@ -72,7 +78,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize("signed_with", [SECRET, "whsec_" + "b3RoZXI=" * 4])
+@pytest.mark.parametrize("signed_with", [SECRET, "whsec_" + "b3RoZXJz" * 5])
 def test_the_example_receiver_takes_what_is_signed_and_nothing_else(hall, receiver, signed_with):
     port, printed = receiver
     where = {"url": f"http://127.0.0.1:{port}/", "secret": signed_with}

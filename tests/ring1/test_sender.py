@@ -113,14 +113,16 @@ class World:
         return Sender(self.store, self.client, self.accounts.get, **options)
 
     def ended_call(self, account="acme", deliveries=1):
-        """A closed call; further deliveries are of the kind that later versions add (recording.ready and the like)."""
+        """A closed call; further deliveries are as of recordings that are judged late."""
         call = self.book.open(
             CallFacts(uuid.uuid4().hex, uuid.uuid4().hex, self.clock(), "PRI1", "2400", "1", account=account),
             self.accounts[account],
         )
         assert call.close("answered")
         for _ in range(deliveries - 1):
-            row = call._delivery(self.clock())
+            call._told.ids.clear()
+            (tiding,) = call.book.tidings(call.state, call.account, self.clock(), call._told)
+            row = call._told.next(call.state, tiding, self.clock()) | {"webhook_id": f"msg_{uuid.uuid4().hex}"}
             self.store.write(lambda c, row=row: c.execute(tables.deliveries.insert(), row))
         return call.id
 
