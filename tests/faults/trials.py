@@ -89,10 +89,13 @@ TRIALS = (
     Trial("hostile data", ("test_safety.py", "test_dialstring.py"), ("test_attacks.py", "test_dialstring.py")),
     Trial(
         "disks full: store, spill, recordings",
-        ("test_store_faults.py", "test_spill.py", "test_flow_recording.py"),
+        ("test_store_faults.py", "test_spill.py", "test_spill_file.py", "test_flow_recording.py"),
     ),
-    Trial("a foreign lock on the store", ("test_store_faults.py", "test_store.py"), only="lock"),
-    Trial("a store that is damaged, a stranger's, older or newer", ("test_store.py", "test_store_faults.py")),
+    Trial("a foreign lock on the store", ("test_store_faults.py", "test_store_files.py", "test_store.py"), only="lock"),
+    Trial(
+        "a store that is damaged, a stranger's, older or newer",
+        ("test_store.py", "test_store_faults.py", "test_store_files.py"),
+    ),
     Trial(
         "the clock is put right, midnight passes",
         (

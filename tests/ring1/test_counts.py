@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from hall import BYE, WAIT, Hall, eventually, say
 from hypothesis import given
 from hypothesis import strategies as st
-from test_spill import fill, mend
+from spilling import fill, mend
 
 from exoflow.cli import main
 from exoflow.store import counts as counts_module

@@ -8,88 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import resource
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
-from eslpeer import HANGS, UUID, WAIT, Command, Late, Peer, channel_data, event_frame, notice, tcp_pair, within
+from eslpeer import HANGS, UUID, WAIT, Late, Peer, channel_data, event_frame, notice
+from eslsides import Ours, Stock, Talk
 from gevent import socket
-from gevent.event import Event
-from greenswitch.esl import OutboundESLServer, OutboundSession
 
-from exoflow.esl import codec, session, wire
-from exoflow.esl.server import CallServer
-from exoflow.esl.session import CallSession
-
-
-class Ours:
-    """What both sides offer, by one name each."""
-
-    def __init__(self, patience: float = WAIT) -> None:
-        self.patience = patience  # seconds after which something hangs
-
-    def session(self, sock: socket.socket) -> Any:
-        return CallSession(("127.0.0.1", 0), sock)
-
-    def header(self, event: Any, name: str) -> str:
-        return event.get(name)
-
-    def held(self, session: Any) -> int:
-        """Waits that it still keeps."""
-        return len(session._executes) + len(session._answers)
-
-    @contextlib.contextmanager
-    def server(self, run: Callable[[Any], None], limit: int = 100, port: int = 0) -> Iterator[tuple[str, int]]:
-        server = CallServer(("127.0.0.1", port), run, max_calls=limit)
-        server.start()
-        try:
-            yield server.address
-        finally:
-            server.stop(0)
-
-
-class Stock(Ours):
-    def session(self, sock: socket.socket) -> Any:
-        return OutboundSession(("127.0.0.1", 0), sock)
-
-    def header(self, event: Any, name: str) -> str:
-        return event.headers.get(name, "")
-
-    def held(self, session: Any) -> int:
-        return sum(map(len, session.expected_events.values())) + len(session._commands_sent)
-
-    @contextlib.contextmanager
-    def server(self, run: Callable[[Any], None], limit: int = 100, port: int | None = None) -> Iterator[tuple[str, int]]:
-        class Application:
-            def __init__(self, session: Any) -> None:
-                self.session = session
-                if run is fails:
-                    run(session)
-
-            def run(self) -> None:
-                run(self.session)
-
-        if port is None:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                port = free.getsockname()[1]
-        server = OutboundESLServer("127.0.0.1", port, Application, max_connections=limit)
-        try:
-            listening = gevent.spawn(server.listen)
-            gevent.sleep(0)
-            yield "127.0.0.1", port
-        finally:
-            listening.kill()
-            if server.server is not None:
-                server.server.close()
+from exoflow.esl import codec, wire
 
 
 @pytest.fixture(
@@ -100,66 +31,6 @@ class Stock(Ours):
 )
 def side(request: pytest.FixtureRequest) -> Ours:
     return request.param
-
-
-class Talk:
-    """A session that is connected, and its peer."""
-
-    def __init__(self, side: Ours) -> None:
-        ours, theirs = tcp_pair()
-        self.side, self.session, self.peer = side, side.session(ours), Peer(theirs)
-        self.waits: list[gevent.Greenlet] = []
-
-    def connect(self) -> Talk:
-        connecting = self.start(self.session.connect)
-        assert self.peer.command().line == "connect"
-        self.peer.send(channel_data())
-        connecting.get(timeout=WAIT)
-        return self
-
-    def start(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> gevent.Greenlet:
-        self.waits.append(gevent.spawn(function, *arguments, **options))
-        return self.waits[-1]
-
-    def result(self, waiting: gevent.Greenlet) -> Any:
-        """What it returns or raises; Late if it hangs."""
-        if not gevent.wait([waiting], timeout=self.side.patience):
-            raise Late("it hangs")
-        return waiting.get()
-
-    def play(self, path: str = "/a.wav", **options: Any) -> tuple[gevent.Greenlet, Command]:
-        """A playback that is accepted and runs."""
-        playing = self.start(self.session.call_command, "playback", path, **({"block": True} | options))
-        command = self.peer.command()
-        self.peer.reply()
-        return playing, command
-
-    def played(self, event: dict[str, str] | None = None, body: bytes = b"", raw: bytes = b"") -> Any:
-        """The event that a playback returns."""
-        playing, command = self.play()
-        self.peer.complete(command, event, body, raw=raw)
-        return self.result(playing)
-
-    def handled(self, name: str, handler: Callable[[Any], None] | None = None) -> gevent.event.AsyncResult:
-        """The next event that a registered handler gets."""
-        done = gevent.event.AsyncResult()
-
-        def handle(event: Any) -> None:
-            if handler is not None:
-                handler(event)
-            done.set(event)
-
-        self.session.register_handle(name, handle)
-        return done
-
-    def has(self, done: gevent.event.AsyncResult) -> Any:
-        if not gevent.wait([done], timeout=self.side.patience):
-            raise Late("the handler did not come to its end")
-        return done.get()
-
-    def close(self) -> None:
-        self.peer.close()
-        gevent.killall([wait for wait in self.waits if not wait.ready()], block=False)
 
 
 @pytest.fixture
@@ -505,123 +376,6 @@ def test_36_a_lost_call_is_noticed_without_a_command(talk: Talk) -> None:
     except Exception:
         return
     raise AssertionError("the session does not know that it is lost")
-
-
-# --- the server ----------------------------------------------------------------------------------
-
-
-def fails(session: Any) -> None:
-    raise ValueError("a mistake in the application")
-
-
-def callers(address: tuple[str, int], count: int) -> list[Peer]:
-    return [Peer(socket.create_connection(address)) for _ in range(count)]
-
-
-def test_28_a_call_is_taken_at_once(side: Ours) -> None:
-    delays = []
-    with side.server(lambda session: None) as address:
-        for _ in range(5):
-            began = time.perf_counter()
-            (peer,) = callers(address, 1)
-            peer.command()
-            delays.append(time.perf_counter() - began)
-            peer.close()
-    assert statistics.median(delays) < 0.03
-
-
-def test_29_no_free_descriptor_does_not_end_the_server(side: Ours) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with side.server(lambda session: None) as address, socket.socket() as caller:
-        gevent.sleep(0)
-        taken = [os.open(os.devnull, os.O_RDONLY)]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, hard))
-        try:
-            with contextlib.suppress(OSError):  # fills the gaps below, until there is none
-                while True:
-                    taken.append(os.open(os.devnull, os.O_RDONLY))
-            caller.connect(address)
-            gevent.sleep(0.15)  # the fault's own length: above greenswitch's interval of polling
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            for descriptor in taken:
-                os.close(descriptor)
-        assert Peer(caller).command(side.patience).line == "connect"
-
-
-def test_30_a_burst_does_not_pass_the_limit(side: Ours) -> None:
-    running, gate = [], Event()
-
-    def run(session: Any) -> None:
-        running.append(session)
-        gate.wait(WAIT)
-
-    with side.server(run, limit=2) as address:
-        peers = callers(address, 6)
-        assert [peer.command().line for peer in peers] == ["connect"] * 6
-        served = []
-        for peer in peers:
-            peer.send(channel_data())
-            served.append(gevent.spawn(peer.serve))
-        refused = gevent.wait(served, timeout=side.patience, count=4)
-        assert len(refused) >= 4, "too many calls run"
-        assert len(running) == 2
-        gate.set()
-
-
-def test_31_silent_peers_do_not_stay(side: Ours, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "CONNECT_SECONDS", 0.05)
-    with side.server(lambda session: None, limit=1) as address:
-        peers = callers(address, 20)
-        assert all(peer.eof(side.patience) for peer in peers)
-
-
-def test_32_a_call_above_the_limit_is_hung_up_with_a_cause(side: Ours) -> None:
-    runs, gate = Event(), Event()
-
-    def run(session: Any) -> None:
-        runs.set()
-        gate.wait(WAIT)
-
-    with side.server(run, limit=1) as address:
-        (first,) = callers(address, 1)
-        gevent.spawn(first.serve)
-        assert runs.wait(WAIT)
-        (second,) = callers(address, 1)
-        second.serve()
-        gate.set()
-    hangups = [command.argument for command in second.commands if command.application == "hangup"]
-    assert hangups == ["USER_BUSY"]
-    assert "exit" not in [command.line for command in second.commands]
-
-
-def test_33_an_error_in_the_application_closes_the_socket(side: Ours) -> None:
-    with side.server(fails) as address:
-        (peer,) = callers(address, 1)
-        with within(side.patience, "the end of the call's socket"):
-            peer.serve()
-
-
-@contextlib.contextmanager
-def no_exit() -> Iterator[None]:
-    try:
-        yield
-    except SystemExit as end:
-        raise AssertionError(f"the process ends with status {end.code or 0}") from end
-
-
-def test_34_a_taken_port_is_an_error(side: Ours) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen(1)
-        with pytest.raises(OSError, match="in use"), no_exit(), side.server(lambda session: None, port=taken.getsockname()[1]):
-            pass
-
-
-def test_34_the_system_may_choose_the_port(side: Ours) -> None:
-    with no_exit(), side.server(lambda session: None, port=0) as address:
-        (peer,) = callers(address, 1)
-        assert peer.command().line == "connect"
 
 
 def test_the_frames_of_these_tests_are_those_of_a_switch() -> None:

@@ -14,9 +14,9 @@ import pytest
 from gevent import socket
 from gevent.monkey import get_original
 from hall import BYE, WAIT, Hall, eventually, menu, say
+from spilling import fill, mend
 from support.disks import small_disk
 from support.ports import free_port
-from test_spill import fill, mend
 
 from exoflow.calls import call as call_module
 from exoflow.store import sqlite as store_module

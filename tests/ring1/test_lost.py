@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_net import World
+from cdrworld import World
 
 from exoflow.calls import lost as lost_module
 from exoflow.calls.lost import LostCalls

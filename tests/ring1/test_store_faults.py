@@ -6,44 +6,27 @@ A disk is filled by mounting a small one where that is allowed; elsewhere SQLite
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import gevent
 import pytest
+from ailing import ACCOUNT, FLOW, Stall, Start, answered_call, facts, ids, limited, locked, started, whole
 from gevent.monkey import get_original
-from hall import BYE, WAIT, Hall, codes, entry, eventually, menu, new_store, say
+from hall import WAIT, codes, entry, eventually
 from sqlalchemy import select
 from support.disks import small_disk
 
 from exoflow.calls import call as call_module
 from exoflow.calls import held
 from exoflow.calls.book import CallBook
-from exoflow.calls.model import CallFacts
-from exoflow.config.model import Account
 from exoflow.errors import StoreError
-from exoflow.store import open_reader, open_store, opening, tables
+from exoflow.store import open_store, tables
 from exoflow.store import sqlite as store_module
 from exoflow.store.changes import Change
-from exoflow.store.sqlite import Store
-
-NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
-FLOWS = {"main": {"start": "bye", "steps": {"bye": {"hangup": {}}}}}
-ACCOUNT = Account.model_validate({"name": "Acme", "flows": FLOWS, "deliveries": {"url": "https://crm.example/calls"}})
-FLOW = {
-    "ask": menu({"1": "agents"}),
-    "agents": {"connect": {"group": "support"}, "answered": "bye", "unanswered": "bye"},
-    "bye": BYE,
-}
-Start = Callable[..., Hall]
 
 
 @pytest.fixture(autouse=True)
@@ -52,86 +35,6 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "REOPEN_SECONDS", 0.05)
     monkeypatch.setattr(store_module, "SPILL_SECONDS", 0.2)
     monkeypatch.setattr(call_module, "CLOSE_COMMIT_SECONDS", 0.2)
-
-
-class Stall:
-    """The longest time the loop did not come round, in seconds."""
-
-    def __enter__(self) -> Stall:
-        self.longest = 0.0
-        self._ticker = gevent.spawn(self._tick)
-        gevent.sleep(0)
-        return self
-
-    def _tick(self) -> None:
-        while True:
-            before = time.perf_counter()
-            gevent.sleep(0.001)
-            self.longest = max(self.longest, time.perf_counter() - before)
-
-    def __exit__(self, *_: Any) -> None:
-        self._ticker.kill()
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Another process's write lock; that of another connection is the same to SQLite."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
-        foreign.execute("BEGIN IMMEDIATE")
-        yield
-        foreign.rollback()
-
-
-def limited(store: Store, pages: int | None = None) -> None:
-    """SQLite takes its file for full at so many pages (None: at those it has); real SQLITE_FULL on any machine."""
-    raw: Any = store._writing._connection
-    if pages is None:
-        pages = raw.exec_driver_sql("PRAGMA page_count").scalar()
-    raw.exec_driver_sql(f"PRAGMA max_page_count = {pages}").close()
-    raw.rollback()
-
-
-def facts(number: int = 0, **changes: Any) -> CallFacts:
-    whole = {"id": f"{number:032x}", "channel": f"channel-{number}", "created_at": NOW, "trunk": "PRI1", "dialled_raw": "2400"}
-    return CallFacts(**{**whole, "caller_raw": "9876543210", "account": "acme", "flow": "main", **changes})
-
-
-def ids(path: Path) -> set[str]:
-    with closing(sqlite3.connect(path)) as connection:
-        return {row[0] for row in connection.execute("SELECT id FROM calls")}
-
-
-def answered_call(h: Hall) -> Any:
-    """A call that goes through menu, agent and talk; its caller hears all of it."""
-    phone = h.call(keys="1")
-    assert phone.wait(WAIT)
-    assert phone.texts[0] == "Which one?"
-    return phone
-
-
-def started(hall: Start) -> tuple[Hall, list[Any]]:
-    """A whole exoflow on the virtual clock after its first call, whose delivery has come and is settled."""
-    h = hall(FLOW, speed=None)
-    phones = [answered_call(h)]
-    delivered = select(tables.deliveries.c.id).where(tables.deliveries.c.state == "delivered")
-    eventually(lambda: h.service.store.read(lambda c: c.execute(delivered).first()))
-    return h, phones
-
-
-def whole(h: Hall, phones: list[Any]) -> None:
-    """Each call has one closed record with its journey and leg, and one delivery, which the CRM has received."""
-    eventually(lambda: not h.service.book.live and not h.service.store.behind)
-    for phone in phones:
-        state = h.service.book.get(h.states[phone.uuid].facts.id)
-        assert state is not None
-        assert state.outcome == "answered"
-        assert state.journey == h.states[phone.uuid].journey
-        assert [leg.outcome for leg in state.legs] == ["answered"]
-    h.crm.wait_for_deliveries(len(phones))
-    received = [request.event["data"]["call"] for request in h.crm.deliveries]
-    assert sorted(received) == sorted(h.states[phone.uuid].facts.id for phone in phones)
-    assert h.service.store.read(lambda c: c.exec_driver_sql("PRAGMA integrity_check").scalar()) == "ok"
-    assert h.service.store.health().dropped == {}
 
 
 # --- (a) a lock of 10 seconds ----------------------------------------------------------------------
@@ -269,183 +172,6 @@ def test_pages_overwritten_while_open_end_in_one_trouble_with_its_cure(tmp_path:
     with pytest.raises(StoreError):
         store.read(lambda c: c.exec_driver_sql("SELECT count(*) FROM entries").scalar())
     store.close()
-
-
-@pytest.mark.parametrize("harm", ["cut", "garbage", "emptied"])
-def test_serve_refuses_a_file_damaged_while_closed(tmp_path: Path, harm: str) -> None:
-    path = tmp_path / "exoflow.db"
-    open_store(f"sqlite:///{path}").close()
-    if harm == "garbage":
-        path.write_bytes(b"garbage" * 5000)
-    else:
-        os.truncate(path, 9000 if harm == "cut" else 0)
-    before = path.read_bytes()
-    ended = served(tmp_path)
-    assert ended.returncode != 0
-    assert str(path) in ended.stderr
-    assert "Restore a backup" in ended.stderr
-    assert path.read_bytes() == before
-
-
-def served(folder: Path) -> subprocess.CompletedProcess[str]:
-    """`exoflow serve` on the store of this folder, which it must refuse."""
-    made = Hall.__new__(Hall)
-    made.folder = folder
-    accounts = {"acme": {"deliveries": {"url": "https://crm.example/x"}}}
-    made.write({"hello": say("Hi."), "bye": BYE}, {"PRI1": {"span": "PRI1"}}, ("127.0.0.1", 1), {}, {}, accounts)
-    command = [str(Path(sys.executable).with_name("exoflow")), "serve", "-c", str(folder / "exoflow.yaml")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT, check=False)
-
-
-# --- (d) another schema ----------------------------------------------------------------------------
-
-
-def test_a_store_of_revision_0001_is_migrated_with_all_it_holds(tmp_path: Path) -> None:
-    """The file was made by the program of that revision: calls open and closed, deliveries sent and waiting."""
-    shutil.copy(Path(__file__).parents[1] / "store" / "revision-0001.db", tmp_path / "calls.db")
-    url = f"sqlite:///{tmp_path}/calls.db"
-    with pytest.raises(StoreError, match="made by an older exoflow"):
-        open_reader(url)
-    store = open_store(url)
-    book = CallBook(store, accounts={"acme": ACCOUNT}.get)
-    (left,) = book.unfinished()
-    assert (left.facts.channel, left.progress, left.config) == ("still-open", {}, "")
-    assert [one.code for one in left.journey] == ["call.arrived"]
-    (done,) = [state for state in book.recent(10) if state.outcome]
-    assert (done.outcome, [leg.q850 for leg in done.legs], done.recordings[0].seconds) == ("answered", [16], 61.4)
-    rows = store.read(lambda c: c.execute(select(tables.deliveries.c.state, tables.deliveries.c.webhook_id)).all())
-    assert [tuple(row) for row in rows] == [("pending", "msg_1")]
-    assert book.adopt(left).close("lost", "app_restart")
-    store.counts.add("refused", "PRI1")
-    store.write(lambda c: None)
-    assert store.read(lambda c: c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()) == tables.HEAD
-    assert store.read(lambda c: c.exec_driver_sql("PRAGMA integrity_check").scalar()) == "ok"
-    store.close()
-
-
-def test_a_start_on_a_locked_store_of_revision_0001_answers_calls_and_migrates_it_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(opening, "BUSY_MS", 100)
-    path = tmp_path / "calls.db"
-    shutil.copy(Path(__file__).parents[1] / "store" / "revision-0001.db", path)
-    with locked(path):
-        store = open_store(f"sqlite:///{path}")
-        assert store.trouble is not None
-        assert store.trouble.kind == "locked"
-        assert "end that one" in caplog.text
-        book = CallBook(store, accounts={"acme": ACCOUNT}.get)
-        assert book.resume("channel-1") is None
-        assert book.unfinished() == []
-        book.open(facts(1), ACCOUNT).close("served")
-        with pytest.raises(StoreError, match="cannot be read"):
-            book.recent(10)
-    eventually(lambda: not book.live)
-    assert facts(1).id in ids(path)
-    assert [left.facts.channel for left in book.unfinished()] == ["still-open"]
-    assert store.read(lambda c: c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()) == tables.HEAD
-    store.close()
-
-
-def test_serve_refuses_a_strangers_file_and_leaves_it_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "exoflow.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE songs (id)")
-        connection.commit()
-    before = path.read_bytes()
-    ended = served(tmp_path)
-    assert ended.returncode != 0
-    assert "another program" in ended.stderr
-    assert path.read_bytes() == before
-    assert not path.with_name("exoflow.db-wal").exists()
-
-
-# --- (e) removed or replaced while running ---------------------------------------------------------
-
-
-def test_a_file_removed_while_running_is_not_made_anew(hall: Start) -> None:
-    h, phones = started(hall)
-    path = h.service.store.path
-    away = path.with_name("moved.db")
-    path.rename(away)
-    phones += [answered_call(h) for _ in range(3)]
-    eventually(lambda: h.service.store.trouble is not None and h.service.store.trouble.kind == "gone")
-    assert "not made anew" in str(h.service.store.trouble)
-    assert not path.exists()
-    assert len(h.crm.deliveries) == 1
-    away.rename(path)
-    whole(h, phones)
-
-
-def test_a_call_in_progress_is_whole_in_the_file_that_replaces_the_removed_one(hall: Start) -> None:
-    h = hall({"hello": {"gather": {"say": "Number?", "digits": 1, "timeout": 60}, "next": "bye"}, "bye": BYE})
-    phone = h.call()
-    assert phone.wait_until(lambda p: p.asked.is_set(), WAIT)
-    path = h.service.store.path
-    h.service.store.write(lambda c: None)
-    path.rename(path.with_name("old.db"))
-    shutil.copy(new_store(), path)
-    phone.press("1")
-    state = h.ended(phone)
-    assert state.journey == h.states[phone.uuid].journey
-    h.crm.wait_for_deliveries(1)
-
-
-def test_a_strangers_file_put_in_its_place_is_refused_and_left_alone(tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path}/calls.db")
-    book = CallBook(store, accounts={"acme": ACCOUNT}.get)
-    stranger = tmp_path / "songs.db"
-    with closing(sqlite3.connect(stranger)) as connection:
-        connection.execute("CREATE TABLE songs (id)")
-        connection.commit()
-    before = stranger.read_bytes()
-    stranger.rename(store.path)
-    book.open(facts(1), ACCOUNT).close("served")
-    eventually(lambda: store.trouble is not None and store.trouble.kind == "refused")
-    assert "another program" in str(store.trouble)
-    assert store.path.read_bytes() == before
-    store.close()
-
-
-def test_another_exoflow_on_the_new_file_keeps_this_one_off(tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path}/calls.db")
-    book = CallBook(store, accounts={"acme": ACCOUNT}.get)
-    for path in tmp_path.iterdir():
-        path.unlink()
-    second = open_store(f"sqlite:///{tmp_path}/calls.db")
-    book.open(facts(1), ACCOUNT).close("served")
-    eventually(lambda: store.trouble is not None and "another exoflow process" in str(store.trouble))
-    assert ids(second.path) == set()
-    second.close()
-    eventually(lambda: not book.live)
-    assert ids(store.path) == {facts(1).id}
-    store.close()
-
-
-# --- (f) read-only ---------------------------------------------------------------------------------
-
-
-def test_a_store_that_turns_read_only_is_borne_until_it_is_writable_again(tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path}/calls.db")
-    book = CallBook(store, accounts={"acme": ACCOUNT}.get)
-    raw: Any = store._writing._connection
-    raw.exec_driver_sql("PRAGMA query_only = 1").close()
-    call = book.open(facts(1), ACCOUNT)
-    assert not call.close("served")
-    eventually(lambda: store.trouble is not None)
-    assert store.trouble is not None
-    assert (store.trouble.kind, "mounted rw" in str(store.trouble)) == ("readonly", True)
-    raw.exec_driver_sql("PRAGMA query_only = 0").close()
-    eventually(lambda: not book.live)
-    store.close()
-
-
-def test_a_start_on_a_read_only_disk_is_refused_with_the_cure(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", kib=512) as disk:
-        open_store(f"sqlite:///{disk}/calls.db").close()
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        with pytest.raises(StoreError, match="must be able to write"):
-            open_store(f"sqlite:///{disk}/calls.db")
 
 
 # --- a disk that does not answer --------------------------------------------------------------------
