@@ -36,6 +36,7 @@ from exoflow.config.turns import (
     TimingStep,
     TransferStep,
 )
+from exoflow.telephony.dialstring import MAX_AT_ONCE
 
 # what steps are made of is found here, too
 __all__ = [
@@ -103,6 +104,7 @@ class Fallback(Target):
 
 class Connect(Target):
     url: Url | None = Field(None, description="the CRM that names the agents, asked by GET")
+    fallback_url: Url | None = Field(None, description="asked if `url` gives no answer in time, or none that can be used")
     timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the CRM's whole answer")
     fallback: Fallback | None = Field(None, description="whom to ring when the CRM names nobody usable")
     record: Literal["none", "mono", "dual"] = Field(
@@ -110,6 +112,7 @@ class Connect(Target):
     )
     ring_seconds: StrictInt = Field(30, ge=5, le=MAX_RING_SECONDS, description="seconds one agent is rung")
     talk_seconds: StrictInt = Field(3600, ge=10, le=MAX_TALK_SECONDS, description="seconds after which a talk is cut")
+    parallel: StrictInt = Field(1, ge=1, le=MAX_AT_ONCE, description="phones that ring at once; the first to answer talks")
     ringback: Prompt | None = Field(None, description="what the caller hears while agents ring; Indian ringback unless set")
     hold: Prompt | None = Field(None, description="what the caller hears while the CRM is asked; a soft tone unless set")
 
@@ -117,8 +120,8 @@ class Connect(Target):
     def _one_source(self) -> Connect:
         if sum(x is not None for x in (self.group, self.numbers, self.url)) != 1:
             raise ValueError("needs exactly one of `group`, `numbers` or `url`")
-        if self.fallback is not None and self.url is None:
-            raise ValueError("`fallback` goes with `url`")
+        if (self.fallback is not None or self.fallback_url is not None) and self.url is None:
+            raise ValueError("`fallback` and `fallback_url` go with `url`")
         return self
 
 

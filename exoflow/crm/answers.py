@@ -9,21 +9,30 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NoReturn
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from exoflow.crm.http import Answer
 from exoflow.errors import ExoflowError, UnsafeText
-from exoflow.telephony.numbers import agent_number
+from exoflow.telephony.dialstring import MAX_AT_ONCE
+from exoflow.telephony.numbers import agent_number, to_e164
 
 MAX_NUMBERS = 50  # at 30 s each nobody waits for more; as in the configuration
 MAX_RING_SECONDS = 60  # section 4.3
 MAX_TALK_SECONDS = 4500  # section 4.3
+MAX_URL_CHARS = 2000  # as in the configuration
+MAX_TEXT_CHARS = 500  # of what is spoken to an agent who has just answered; half a minute
+MAX_PARAMS = 3  # section 4.3: "3 headers, 200 bytes"
+MAX_PARAMS_BYTES = 200  # the same
 
 # how these begin, whatever type the server says
 _JSON_OBJECT = re.compile(r'\{\s*["}]')
+_PARAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
+_PARAM_VALUE = re.compile(r"[A-Za-z0-9_.@/+-]*")  # of what a dial string may have (telephony/dialstring)
 _WEB_PAGE = re.compile(r"<(!doctype|html|\?xml)", re.IGNORECASE)
 
 
@@ -36,6 +45,23 @@ class BadAnswer(ExoflowError):
 
 
 @dataclass(frozen=True, slots=True)
+class Playback:
+    """What is heard when an agent answers: a text that is spoken, or the audio under a URL."""
+
+    to: Literal["callee", "both"]
+    text: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Music:
+    """What the caller hears while agents ring."""
+
+    kind: Literal["default_tone", "operator_tone", "custom_tone"]
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentsAnswer:
     """Whom to ring, in order, and what the CRM wants of the talk; None where it says nothing."""
 
@@ -44,6 +70,13 @@ class AgentsAnswer:
     dual: bool | None = None
     ring_seconds: int | None = None
     talk_seconds: int | None = None
+    again: bool = False  # the CRM wants to be asked after each attempt that failed
+    shown: str | None = None  # the account's number (E.164) that agents see
+    at_once: int | None = None  # phones that ring together
+    music: Music | None = None
+    playback: Playback | None = None
+    headers: dict[str, str] = field(default_factory=dict)  # of SIP
+    trunk: str | None = None
     ignored: tuple[str, ...] = ()  # keys of the dialect that this version knows of and does not act on
 
 
@@ -64,7 +97,63 @@ class _Strict(BaseModel):
 
 class _Destination(_Strict):
     numbers: list[_Number] = Field(max_length=MAX_NUMBERS)
-    trunk: Any = _NOT_ACTED_ON
+    trunk: str | None = None
+
+
+def _web_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and text.isascii() and text.isprintable()
+    except ValueError:
+        fine = False
+    if not fine or len(text) > MAX_URL_CHARS or " " in text:
+        raise ValueError(f"{_short(text)} is no http(s) URL of at most {MAX_URL_CHARS} characters")
+    return text
+
+
+class _Music(_Strict):
+    type: Literal["default_tone", "operator_tone", "custom_tone"]
+    value: str | None = None
+
+    @model_validator(mode="after")
+    def _has_its_url(self) -> _Music:
+        if (self.type == "custom_tone") != bool(self.value):
+            raise ValueError("an audio URL as `value` goes with custom_tone, and with no other `type`")
+        _web_address(self.value) if self.value else None
+        return self
+
+
+class _Playback(_Strict):
+    playback_to: Literal["both", "callee"]
+    type: Literal["text", "audio_url"]
+    value: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _is_what_it_says(self) -> _Playback:
+        if self.type == "audio_url":
+            _web_address(self.value)
+        elif len(self.value) > MAX_TEXT_CHARS:
+            raise ValueError(f"the text has {len(self.value)} characters; at most {MAX_TEXT_CHARS} are spoken")
+        elif not self.value.isprintable() or not self.value.strip():
+            raise ValueError(f"{_short(self.value)} cannot be spoken")
+        return self
+
+
+class _Parallel(_Strict):
+    activate: bool
+    max_parallel_attempts: int = Field(MAX_AT_ONCE, ge=1, le=MAX_AT_ONCE)
+
+
+def _params(text: str) -> str:
+    if len(text.encode("utf-8", "replace")) > MAX_PARAMS_BYTES:
+        raise ValueError(f"has more than {MAX_PARAMS_BYTES} bytes")
+    pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True) if text else []
+    if len(pairs) > MAX_PARAMS or len({name.lower() for name, _ in pairs}) < len(pairs):
+        raise ValueError(f"at most {MAX_PARAMS} parameters are sent, each once")
+    for name, value in pairs:
+        if not _PARAM_NAME.fullmatch(name) or not _PARAM_VALUE.fullmatch(value):
+            raise ValueError(f"{_short(f'{name}={value}')} cannot be a SIP header; letters, digits and _.@/+- can")
+    return text
 
 
 class _Programmable(_Strict):
@@ -75,13 +164,13 @@ class _Programmable(_Strict):
     recording_channels: Literal["single", "dual"] = "single"
     max_ringing_duration: int = Field(MAX_RING_SECONDS, ge=1, le=MAX_RING_SECONDS)
     max_conversation_duration: int = Field(MAX_TALK_SECONDS, ge=1, le=MAX_TALK_SECONDS)
-    fetch_after_attempt: Any = _NOT_ACTED_ON
-    custom_params: Any = _NOT_ACTED_ON
-    outgoing_phone_number: Any = _NOT_ACTED_ON
-    music_on_hold: Any = _NOT_ACTED_ON
-    start_call_playback: Any = _NOT_ACTED_ON
+    fetch_after_attempt: bool = False
+    custom_params: Annotated[str, AfterValidator(_params)] = ""
+    outgoing_phone_number: str | None = None
+    music_on_hold: _Music | None = _NOT_ACTED_ON
+    start_call_playback: _Playback | None = _NOT_ACTED_ON
     in_call_playback: Any = _NOT_ACTED_ON
-    parallel_ringing: Any = _NOT_ACTED_ON
+    parallel_ringing: _Parallel | None = None
     dial_passthru_event_url: Any = _NOT_ACTED_ON
     distribute_calls: Any = _NOT_ACTED_ON
     # the call-centre variant
@@ -90,8 +179,9 @@ class _Programmable(_Strict):
     state_management: Any = _NOT_ACTED_ON
 
 
-def parse_agents(answer: Answer) -> AgentsAnswer:
-    """The agents of an answer. Raises BadAnswer, naming the key."""
+def parse_agents(answer: Answer, *, ours: Collection[str] = (), trunks: Collection[str] = ()) -> AgentsAnswer:
+    """The agents of an answer. `ours` are the account's numbers (E.164), of which agents may see one; `trunks` are the
+    configured ones. Raises BadAnswer, naming the key."""
     if answer.status != 200:
         raise BadAnswer("status", f"is {answer.status}; agents come with 200 only")
     try:
@@ -101,7 +191,7 @@ def parse_agents(answer: Answer) -> AgentsAnswer:
         raise BadAnswer("body", "is not UTF-8 text") from None
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json" or _JSON_OBJECT.match(text):
-        return _programmable(text)
+        return _programmable(text, ours, trunks)
     if _WEB_PAGE.match(text):
         raise BadAnswer("body", "is a web page, not numbers; the URL leads to the wrong place or to an error page")
     return AgentsAnswer(_plain(text))
@@ -123,7 +213,7 @@ def _plain(text: str) -> list[str]:
     return numbers
 
 
-def _programmable(text: str) -> AgentsAnswer:
+def _programmable(text: str, ours: Collection[str], trunks: Collection[str]) -> AgentsAnswer:
     try:
         data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except RecursionError:
@@ -138,14 +228,44 @@ def _programmable(text: str) -> AgentsAnswer:
     except ValidationError as invalid:
         _reject(invalid)
     given = told.model_fields_set
+    if told.destination.trunk is not None and told.destination.trunk not in trunks:
+        raise BadAnswer("destination.trunk", f"{_short(told.destination.trunk)} is no configured trunk")
+    parallel = told.parallel_ringing
     return AgentsAnswer(
         numbers=told.destination.numbers,
         record=told.record if "record" in given else None,
         dual=told.recording_channels == "dual" if "recording_channels" in given else None,
         ring_seconds=told.max_ringing_duration if "max_ringing_duration" in given else None,
         talk_seconds=told.max_conversation_duration if "max_conversation_duration" in given else None,
-        ignored=(*_ignored(told), *(f"destination.{name}" for name in _ignored(told.destination))),
+        again=told.fetch_after_attempt,
+        shown=_one_of_ours(told.outgoing_phone_number, ours),
+        at_once=None if parallel is None else parallel.max_parallel_attempts if parallel.activate else 1,
+        music=None if told.music_on_hold is None else Music(told.music_on_hold.type, told.music_on_hold.value or ""),
+        playback=_playback(told.start_call_playback),
+        headers=_headers(told.custom_params),
+        trunk=told.destination.trunk,
+        ignored=tuple(_ignored(told)),
     )
+
+
+def _headers(params: str) -> dict[str, str]:
+    """`a=1&b=2` as X-a and X-b."""
+    return {f"X-{name.removeprefix('X-')}": value for name, value in parse_qsl(params, keep_blank_values=True)}
+
+
+def _one_of_ours(text: str | None, ours: Collection[str]) -> str | None:
+    """A CRM must not let agents see a stranger's number, and an exchange would not show it."""
+    number = None if text is None else to_e164(text)
+    if text is not None and (number is None or number not in ours):
+        raise BadAnswer("outgoing_phone_number", f"{_short(text)} is no number of this account")
+    return number
+
+
+def _playback(told: _Playback | None) -> Playback | None:
+    if told is None:
+        return None
+    spoken = told.type == "text"
+    return Playback(told.playback_to, text=told.value if spoken else "", url="" if spoken else told.value)
 
 
 def _ignored(model: _Strict) -> list[str]:

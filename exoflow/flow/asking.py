@@ -76,6 +76,7 @@ class Question(Generic[T]):
     headers: Mapping[str, str] | None = None
     only: Collection[str] = ()  # the dialect's parameters that are sent; all unless set
     head: bool = False  # a HEAD goes before each GET, within the same time
+    digits: bool = True  # those that were pressed are among what is sent
 
 
 def ask_in_turn(here: Here, question: Question[T]) -> T | None:
@@ -88,7 +89,14 @@ def ask_in_turn(here: Here, question: Question[T]) -> T | None:
         if at:
             _say_fallback(here)
         request = _request(
-            here, url, question.timeout, question.headers, waits=not here.caller_gone, only=question.only, head=question.head
+            here,
+            url,
+            question.timeout,
+            question.headers,
+            waits=not here.caller_gone,
+            only=question.only,
+            head=question.head,
+            digits=question.digits,
         )
         seconds = question.timeout + question.read_seconds
         answered = partial(_read, request, question)
@@ -154,6 +162,7 @@ def _request(
     waits: bool,
     only: Collection[str] = (),
     head: bool = False,
+    digits: bool = True,
 ) -> Callable[[], Answer | CrmFailure]:
     """The question with what is known of the call now, to be asked. `waits`: the caller does, and is not held by a dead CRM."""
     account, crm, now = here.account, here.parts.crm, datetime.now(UTC)
@@ -164,7 +173,7 @@ def _request(
         account=account,
         account_id=here.account_id,
         recording_url=None if links is None else links.urls(here.call.state, account, now),
-        digits=here.digits,
+        digits=here.digits if digits else "",
     )
     sent = [(name, value) for name, value in sent if not only or name in only]
     secret = [] if here.call.state.digits != STARS else ["digits"]

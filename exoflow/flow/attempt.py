@@ -37,7 +37,7 @@ class How:
     ring: int
     talk: int
     at_once: int = 1  # phones that ring together; the first to answer talks
-    cli: str = ""  # national digits that agents see; the trunk's own unless set
+    cli: dict[str, str] = field(default_factory=dict)  # digits that agents see, by trunk; of others it is the trunk's own
     ask: Ask | None = None
     opening: str = ""  # a sound that both hear when their talk begins
     headers: dict[str, str] = field(default_factory=dict)  # of SIP
@@ -114,7 +114,7 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
     endpoint = trunks.endpoint(trunk)
     dialled = dial_string(
         [Phone(endpoint, leg.number, leg.uuid) for leg in legs],
-        cli=how.cli or trunk.outbound.cli,
+        cli=how.cli.get(legs[0].trunk, trunk.outbound.cli),
         ring_seconds=how.ring,
         talk_seconds=how.talk,
         ask=how.ask,

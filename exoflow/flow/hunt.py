@@ -19,7 +19,7 @@ from exoflow.lines import trunks
 
 def ring_all(here: Here, plan: Plan) -> None:
     """One after another, or as many at once as the plan says, until a talk or until nobody is left who could be rung."""
-    lines = trunks.outbound_order(here.parts.config.trunks, here.call.state.facts.trunk)
+    lines = trunks.outbound_order(here.parts.config.trunks, plan.trunk or here.call.state.facts.trunk)
     staff = here.parts.staff
     hunt = _Hunt(here, plan)
     while picked := hunt.next():
@@ -36,7 +36,10 @@ def ring_all(here: Here, plan: Plan) -> None:
             here.at.talked = True
             return
         # another line helps only if ours was the trouble; else the agent cannot be reached now
-        hunt.go_on([leg for leg in legs if leg.outcome == "trunk"] if hunt.line + 1 < len(lines) else [])
+        by_another_line = [leg for leg in legs if leg.outcome == "trunk"] if hunt.line + 1 < len(lines) else []
+        hunt.go_on(by_another_line)
+        if plan.again and not by_another_line:
+            return  # the rest of the list would be rung without the CRM's word
     hunt.tell_why_nobody()
 
 

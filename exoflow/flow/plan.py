@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from exoflow.agents.groups import Candidate, of_numbers, of_target
 from exoflow.config.steps import Connect as ConnectSettings
-from exoflow.crm.answers import BadAnswer, parse_agents
+from exoflow.crm.answers import AgentsAnswer, parse_agents
 from exoflow.crm.dialect import CONNECT_HEADERS
+from exoflow.crm.http import Answer
 from exoflow.flow import recording as recordings
-from exoflow.flow.asking import ask
+from exoflow.flow.asking import Question, ask_in_turn
 from exoflow.flow.attempt import How
 from exoflow.flow.here import Here
+from exoflow.telephony.numbers import national
+
+MAX_ROUNDS = 20  # times that one CRM is asked in one connect: at 30 s a ring nobody waits for more
 
 
 @dataclass(slots=True)
@@ -23,13 +28,32 @@ class Plan:
     how: How
     record: Literal["none", "mono", "dual"]
     team: str | None = None  # the group that they are, if they are one
+    again: bool = False  # after each attempt that failed the CRM is asked whom to ring next
+    trunk: str = ""  # the one to begin with; the caller's own unless set
+
+    def written(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "who": [list(one) for one in self.candidates],
+            "how": self.how.written(),
+            "record": self.record,
+            "team": self.team,
+            "again": self.again,
+            "trunk": self.trunk,
+        }
+
+    @classmethod
+    def read(cls, kept: Mapping[str, Any]) -> Plan:
+        """What `written` made."""
+        who = [Candidate(*one) for one in kept["who"]]
+        return cls(who, How.read(kept["how"]), kept["record"], kept["team"], kept["again"], kept["trunk"])
 
 
 def planned(here: Here, connect: ConnectSettings) -> Plan:
-    """Made once in a visit: who comes back goes on with the same list."""
+    """Made once in a round of a visit: who comes back goes on with the same list."""
     if (kept := here.data.get("plan")) is not None:
-        return Plan([Candidate(*one) for one in kept["who"]], How.read(kept["how"]), kept["record"], kept.get("team"))
-    if here.data:
+        return Plan.read(kept)
+    if here.data.get("asking"):
         here.came_back("the CRM was being asked")
         here.note("D", "connect.again", "Whether the CRM had got the request is unknown: it is asked again")
     if connect.url is not None:
@@ -39,18 +63,29 @@ def planned(here: Here, connect: ConnectSettings) -> Plan:
     if plan.record != "none" and here.consent is False:
         here.note("H", recordings.DECLINED, "Not recorded: the caller refused it")
         plan.record = "none"
-    who = [list(one) for one in plan.candidates]
-    here.keep(asking=None, plan={"who": who, "how": plan.how.written(), "record": plan.record, "team": plan.team})
+    here.keep(asking=None, plan=plan.written())
     if connect.url is not None:
         here.call.on_disk()  # an answered CRM is not asked twice, whatever dies now
     return plan
 
 
+def next_round(here: Here) -> bool:
+    """The agents of a plan have failed. Makes the step ready for another one, if the CRM wants to be asked again."""
+    plan, rounds = here.data["plan"], here.data.get("rounds", 1)
+    if not plan["again"] or not plan["who"]:
+        return False
+    if rounds >= MAX_ROUNDS:
+        here.note("F", "connect.often", f"The CRM was asked {rounds} times: now it is enough")
+        return False
+    here.keep(**{**dict.fromkeys(here.data), "rounds": rounds + 1})
+    return True
+
+
 def _plan(here: Here, connect: ConnectSettings) -> Plan:
-    how = How(connect.ring_seconds, connect.talk_seconds)
+    how = _how(here, connect)
     if connect.url is None:
         return Plan(of_target(here.account, connect), how, connect.record, connect.group)
-    plan = _ask_crm(here, connect)
+    plan = _ask_crm(here, connect, how)
     if plan is not None:
         return plan
     if connect.fallback is None:
@@ -60,25 +95,55 @@ def _plan(here: Here, connect: ConnectSettings) -> Plan:
     return Plan(of_target(here.account, connect.fallback), how, connect.record, connect.fallback.group)
 
 
-def _ask_crm(here: Here, connect: ConnectSettings) -> Plan | None:
+def _how(here: Here, connect: ConnectSettings) -> How:
+    """As the step says."""
+    return How(connect.ring_seconds, connect.talk_seconds, connect.parallel)
+
+
+def _ask_crm(here: Here, connect: ConnectSettings, how: How) -> Plan | None:
     """The CRM's plan; None if it gave none that can be used."""
     assert connect.url is not None
-    asked = ask(here, connect.url, timeout=connect.timeout, hold=connect.hold, headers=CONNECT_HEADERS)
-    if asked.answer is None:
+    numbers = {number.number: number.trunk for number in here.account.numbers}
+
+    def read(answer: Answer) -> AgentsAnswer:
+        return parse_agents(answer, ours=numbers, trunks=here.parts.config.trunks)
+
+    question = Question(
+        [url for url in (connect.url, connect.fallback_url) if url is not None],
+        read,
+        timeout=connect.timeout,
+        hold=connect.hold,
+        headers=CONNECT_HEADERS,
+        digits="rounds" not in here.data,
+    )
+    told = ask_in_turn(here, question)
+    if told is None:
         return None
-    try:
-        told = parse_agents(asked.answer)
-    except BadAnswer as bad:
-        if bad.key != "status":  # a wrong status is in the journey already
-            here.failed("F", "crm.bad_answer", str(bad), key=bad.key, answer=asked.answer.excerpt)
-        return None
-    record = connect.record
-    if told.record is not None:
-        record = ("dual" if told.dual else "mono") if told.record else "none"
-    elif told.dual is not None and record != "none":
-        record = "dual" if told.dual else "mono"
-    how = How(told.ring_seconds or connect.ring_seconds, told.talk_seconds or connect.talk_seconds)
     here.note("F", "crm.agents", f"The CRM named {len(told.numbers)} agents", numbers=told.numbers, ignored=list(told.ignored))
     if not told.numbers and connect.fallback is not None:
         return None
-    return Plan(of_numbers(here.account, told.numbers), how, record)
+    how = _as_told(how, told, numbers)
+    who = of_numbers(here.account, told.numbers)
+    trunk = told.trunk or ("" if told.shown is None else numbers[told.shown])
+    return Plan(who, how, _recorded(connect, told), again=told.again, trunk=trunk)
+
+
+def _as_told(how: How, told: AgentsAnswer, numbers: Mapping[str, str]) -> How:
+    """The CRM's word goes before the step's. `numbers`: the account's, with their trunks."""
+    return replace(
+        how,
+        ring=told.ring_seconds or how.ring,
+        talk=told.talk_seconds or how.talk,
+        at_once=told.at_once or how.at_once,
+        # an exchange shows no number of another line's
+        cli=how.cli if told.shown is None else {numbers[told.shown]: national(told.shown).removeprefix("0")},
+        headers=told.headers or how.headers,
+    )
+
+
+def _recorded(connect: ConnectSettings, told: AgentsAnswer) -> Literal["none", "mono", "dual"]:
+    if told.record is not None:
+        return ("dual" if told.dual else "mono") if told.record else "none"
+    if told.dual is not None and connect.record != "none":
+        return "dual" if told.dual else "mono"
+    return connect.record

@@ -18,6 +18,7 @@ from exoflow.sim.arguments import split_outside, variables_of
 from exoflow.sim.causes import cause_name
 from exoflow.sim.channel import Channel
 from exoflow.sim.frames import is_true
+from exoflow.telephony.dialstring import MAX_AT_ONCE
 
 if TYPE_CHECKING:
     from exoflow.sim.session import Session
@@ -63,8 +64,11 @@ def legs_of(session: Session, dial_string: str) -> list[list[DialledLeg]]:
                 own, endpoint = variables_of(text.strip())
                 legs.append(DialledLeg(endpoint.strip(), common | more | own))
             groups.append(legs)
-    count = sum(len(group) for group in groups)
-    if count > 1:
+    uuids = {leg.variables.get("origination_uuid", "") for leg in groups[0]}
+    together = len(groups[0])
+    # several at once are ours only if each was given a name of its own
+    if len(groups) > 1 or together > MAX_AT_ONCE or (together > 1 and ("" in uuids or len(uuids) < together)):
+        count = sum(len(group) for group in groups)
         session.switch.complain("second_leg", f"{count} legs in one dial string {dial_string[:160]!r}", session)
     return groups
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hall import ASHA, BYE, MEENA, RAVI, WAIT, Hall, codes, entry, outcomes, say, visited
 
+from exoflow.flow.plan import MAX_ROUNDS
 from exoflow.sim import AgentScript
 from exoflow.sim.crm import Reply
 
@@ -135,7 +136,7 @@ def test_all_that_the_crms_json_says_is_done(hall: Start) -> None:
     assert (recording.state, recording.channels) == ("good", 2)
     named = entry(state, "crm.agents")
     assert named.stage == "F"
-    assert set(named.evidence["ignored"]) == {"fetch_after_attempt", "parallel_ringing"}
+    assert named.evidence["ignored"] == []
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,98 @@ def test_a_crm_that_names_nobody_usable_leads_to_the_fallback(hall: Start, reply
     assert entry(state, "connect.fallback").stage == "G"
     assert code in codes(state)
     assert phone.texts[-1] == "Goodbye."
+
+
+def test_the_crm_is_asked_after_each_attempt_that_failed(hall: Start) -> None:
+    """And gets the digits the first time only. The rest of a list would be rung without its word."""
+    steps = {"ask": {"gather": {"say": "Your number?", "digits": 3}, "next": "agents"}, **from_crm()}
+    h = hall(steps, agents={ASHA: AgentScript.busy(), MEENA: AgentScript.rejects(1), RAVI: AgentScript.answers(1, 3)})
+    h.crm.script(
+        "/connect",
+        Reply.agents(ASHA, MEENA, fetch_after_attempt=True),
+        Reply.agents(MEENA, fetch_after_attempt=True),
+        Reply.agents(RAVI, MEENA),
+    )
+    _, state = h.run(keys=["123"])
+    assert [(leg.number, leg.outcome) for leg in state.legs] == [(ASHA, "busy"), (MEENA, "rejected"), (RAVI, "answered")]
+    asked = h.crm.to("/connect")
+    assert [request.get("digits") for request in asked] == ['"123"', None, None]
+    assert [request.get("DialWhomNumber") for request in asked] == ["", "09876543210", "09876543212"]
+    assert codes(state).count("crm.agents") == 3
+
+
+@pytest.mark.parametrize(
+    "last", [Reply.agents(), Reply(500, b"oops"), Reply.agents(RAVI, record="yes")], ids=["nobody", "failed", "invalid"]
+)
+def test_a_crm_that_is_asked_again_and_names_nobody(hall: Start, last: Reply) -> None:
+    h = hall(connect(url="crm:/connect"), agents={ASHA: AgentScript.busy()})
+    h.crm.script("/connect", Reply.agents(ASHA, fetch_after_attempt=True), last)
+    _, state = h.run()
+    assert [leg.number for leg in state.legs] == [ASHA]
+    assert visited(state) == ["agents", "sorry", "bye"]
+    assert state.outcome == "missed"
+
+
+def test_asked_again_the_fallback_is_rung_when_the_crm_fails(hall: Start) -> None:
+    h = hall(from_crm(record="dual"), agents={ASHA: AgentScript.busy(), MEENA: AgentScript.answers(1, 3)})
+    h.crm.script("/connect", Reply.agents(ASHA, fetch_after_attempt=True, record=True), Reply(500, b"oops"))
+    _, state = h.run()
+    assert [(leg.number, leg.outcome) for leg in state.legs] == [(ASHA, "busy"), (MEENA, "answered")]
+    assert [(one.state, one.channels) for one in state.recordings] == [("good", 2)]
+
+
+def test_a_crm_that_is_asked_in_circles_is_asked_so_many_times(hall: Start) -> None:
+    h = hall(connect(url="crm:/connect"), agents={ASHA: AgentScript.busy()})
+    h.crm.script("/connect", Reply.agents(ASHA, fetch_after_attempt=True))
+    _, state = h.run()
+    assert len(state.legs) == len(h.crm.to("/connect")) == MAX_ROUNDS
+    assert entry(state, "connect.often").stage == "F"
+    assert (state.outcome, state.reason) == ("missed", "leg.busy")
+
+
+def test_the_agents_see_the_number_that_the_crm_wants_on_its_own_line_only(hall: Start) -> None:
+    agents = {ASHA: [AgentScript.without_channel(), AgentScript.answers(1, 3)]}
+    h = hall(connect(url="crm:/connect"), agents=agents, trunks=TWO_TRUNKS)
+    ours = next(iter(h.config.accounts.values())).numbers[0].number
+    h.crm.script("/connect", Reply.agents(ASHA, outgoing_phone_number=ours))
+    _, state = h.run()
+    seen = [attempt.variables.get("origination_caller_id_number") for attempt in h.switch.attempts]
+    assert [leg.trunk for leg in state.legs] == ["PRI1", "GW"]
+    assert seen == [ours.removeprefix("+91"), None]
+
+
+def test_the_crm_names_the_trunk_and_parameters_for_it(hall: Start) -> None:
+    h = hall(connect(url="crm:/connect"), agents={ASHA: AgentScript.answers(1, 3)}, trunks=TWO_TRUNKS)
+    h.crm.script("/connect", Reply.agents(ASHA, destination={"numbers": [ASHA], "trunk": "GW"}, custom_params="a=1&b=x%40y"))
+    _, state = h.run()
+    (attempt,) = h.switch.attempts
+    assert (attempt.trunk, state.legs[0].trunk) == ("backup", "GW")
+    assert {name: text for name, text in attempt.variables.items() if name.startswith("sip_h_")} == {
+        "sip_h_X-a": "1",
+        "sip_h_X-b": "x@y",
+    }
+    assert h.switch.violations == []
+
+
+def test_a_strangers_number_is_not_shown_and_rejects_the_whole_answer(hall: Start) -> None:
+    h = hall(from_crm(), agents={MEENA: AgentScript.answers(1, 3)})
+    h.crm.script("/connect", Reply.agents(ASHA, outgoing_phone_number="+919999999999"))
+    _, state = h.run()
+    assert h.switch.rung == ["09876543212"]
+    told = entry(state, "crm.bad_answer")
+    assert told.evidence["key"] == "outgoing_phone_number"
+    assert "no number of this account" in told.text
+
+
+@pytest.mark.parametrize("reply", [Reply(500, b"oops"), Reply(404, b"no"), Reply.agents(MEENA, record="yes")])
+def test_the_fallback_url_is_asked_before_the_fallback_is_rung(hall: Start, reply: Reply) -> None:
+    h = hall(from_crm(fallback_url="crm:/second"), agents={RAVI: AgentScript.answers(1, 3)})
+    h.crm.script("/connect", reply)
+    h.crm.script("/second", Reply.agents(RAVI))
+    _, state = h.run()
+    assert h.switch.rung == ["09876543211"]
+    assert h.crm.to("/second")[0].headers["exotel-version"] == "1.0"
+    assert entry(state, "crm.fallback_url").stage == "E"
 
 
 def test_without_a_fallback_nobody_is_rung(hall: Start) -> None:

@@ -18,7 +18,7 @@ from scenarios.script import Journey, Scenario, journey
 # of the dialect's parameters: those that differ from call to call
 BY_CHANCE = re.compile(
     r"CallSid|Created|StartTime|EndTime|CurrentTime|DialCallDuration|RecordingUrl|flow_id|tenant_id|timestamp"
-    r"|CallFrom|CallTo|From|To|OutgoingPhoneNumber|DialWhomNumber|ForwardedFrom|Legs\[\d+\]\[(OnCallDuration|Number|CallerId)\]"
+    r"|CallFrom|CallTo|From|To|OutgoingPhoneNumber|DialWhomNumber|ForwardedFrom|Legs\[\d+\](\[Insights\])?\[(OnCallDuration|RingingDuration|Number|CallerId)\]"
 )
 
 

@@ -14,7 +14,7 @@ from exoflow.flow.attempt import talk_of, under_way
 from exoflow.flow.here import QUICK_SECONDS, Here
 from exoflow.flow.hunt import ring_all
 from exoflow.flow.legends import settle_unheard
-from exoflow.flow.plan import Plan, planned
+from exoflow.flow.plan import Plan, next_round, planned
 from exoflow.lines.legs import RecordingEvents
 
 # India's ringing tone, made by FreeSWITCH itself while a leg is set up (facts, pri-and-freetdm.md section 8)
@@ -24,20 +24,23 @@ _EDGE = "~"  # between the variables of a multiset: a tone has commas and semico
 
 class Connect:
     """Rings agents one after another until one of them talks with the caller: those of a `group`, `numbers`, or those whom the
-    CRM at `url` names; `fallback` is rung when it names nobody usable. Each is rung `ring_seconds`; if the caller's own
-    trunk is the trouble, the next one is tried. The caller hears `ringback`, and `hold` while the CRM is asked. With
-    `record` the talk is recorded, unless the caller refused it (`consent`).
+    CRM at `url` names, or else that at `fallback_url`; `fallback` is rung when they name nobody usable. Each is rung
+    `ring_seconds`, or `parallel` of them at once; if the caller's own trunk is the trouble, the next one is tried. The
+    CRM's JSON may say more (docs/connect-answers.md), also that it wants to be asked after each attempt that failed. The
+    caller hears `ringback`, and `hold` while the CRM is asked. With `record` the talk is recorded, unless the caller
+    refused it (`consent`).
 
     Branches: `answered` after the talk; `unanswered` if nobody talked with the caller.
     Caller gone: `answered` if there was a talk, else `unanswered`; nobody is rung for a caller who has left.
     Store gone: an attempt waits half a second for its row, then is dialled all the same. CRM gone: `fallback`, else
     `unanswered`.
-    Journey: crm.<status> or crm.<problem> and crm.agents or crm.bad_answer (with `url`); connect.again (the CRM asked once
-    more, for the call's socket was lost in the question); connect.fallback, connect.no_fallback,
-    connect.nobody; connect.passed_over (who is not rung now, and why: engaged, off, hours, wrap_up or paused), and if nobody
-    is left, connect.engaged (by calls of ours) or connect.away; leg.dialled, and then leg.talked or leg.<outcome> (busy,
-    rejected, no_answer, unreachable, bad_number, trunk, protocol, not_accepted, taken, caller_gone; evidence leg, q850, cause,
-    alerting, seen); lines.down, switch.slow, store.slow; recording.good, recording.declined, or recording.<problem>.
+    Journey: crm.<status> or crm.<problem> and crm.agents or crm.bad_answer (with `url`); crm.fallback_url; connect.again
+    (the CRM asked once more, for the call's socket was lost in the question); connect.often (the CRM wanted to be asked too
+    often); connect.fallback, connect.no_fallback, connect.nobody; connect.passed_over (who is not rung now, and why:
+    engaged, off, hours, wrap_up or paused), and if nobody is left, connect.engaged (by calls of ours) or connect.away;
+    leg.dialled, and then leg.talked or leg.<outcome> (busy, rejected, no_answer, unreachable, bad_number, trunk, protocol,
+    not_accepted, taken, caller_gone; evidence leg, q850, cause, alerting, seen); lines.down, switch.slow, store.slow;
+    recording.good, recording.declined, or recording.<problem>.
     """
 
     needs_caller = True
@@ -46,16 +49,8 @@ class Connect:
         here.at.talked = False
         here.call.wants_agent()
         here.answer()
-        plan = planned(here, step.connect)
-        if not plan.candidates:
-            here.failed("G", "connect.nobody", "There is nobody to ring")
+        if not _ring_rounds(here, step.connect):
             return "unanswered"
-        if not here.has_ended:
-            _prepare(here, step.connect, plan)
-        if plan.record == "none":
-            ring_all(here, plan)
-        else:
-            _ring_recorded(here, plan)
         if not here.at.talked:
             # keys of a caller who waited are for nobody; how many of them a menu behind would get is chance (a parked channel
             # eats one each 20 ms)
@@ -72,6 +67,25 @@ class Connect:
             if here.data.get("recording"):
                 _talk_recorded(here, _recording(here, here.data["channels"]))
         return "answered" if here.at.talked else "unanswered"
+
+
+def _ring_rounds(here: Here, connect: ConnectSettings) -> bool:
+    """Rings whom the step or the CRM names, and asks the CRM again as long as it wants that. False if there was nobody."""
+    while True:
+        plan = planned(here, connect)
+        if not plan.candidates:
+            if "rounds" not in here.data:
+                here.failed("G", "connect.nobody", "There is nobody to ring")
+                return False
+            return True
+        if not here.has_ended:
+            _prepare(here, connect, plan)
+        if plan.record == "none":
+            ring_all(here, plan)
+        else:
+            _ring_recorded(here, plan)
+        if here.at.talked or not next_round(here):
+            return True
 
 
 def _prepare(here: Here, connect: ConnectSettings, plan: Plan) -> None:
