@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from configparser import ConfigParser
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from support import supervisor
 
+from exoflow.config.load import load
 from exoflow.config.model import Switch
 from exoflow.supervision import CALLS
 
@@ -50,3 +52,19 @@ def test_the_socket_is_the_one_that_exoflow_takes() -> None:
     assert socket["FileDescriptorName"] == CALLS
     assert socket["ListenStream"] == Switch().listen
     assert socket["TriggerLimitIntervalSec"] == "0"
+
+
+def test_the_installation_page_has_a_configuration_that_is_good_and_folders_that_are_there(tmp_path: Path) -> None:
+    page = (DEPLOY.parent / "docs" / "install.md").read_text()
+    written = re.search(r"# /etc/exoflow/exoflow.yaml\n(.*?)       …\n", page, re.DOTALL)
+    assert written is not None
+    (tmp_path / "exoflow.yaml").write_text(f"{written[1]}       trunks: {{PRI1: {{span: PRI1}}}}\n")
+    (tmp_path / "esl.password").write_text("long and secret")
+    config = load(tmp_path / "exoflow.yaml", {}).config
+    assert config is not None, [str(found) for found in load(tmp_path / "exoflow.yaml", {}).errors]
+    made = {path for line in page.splitlines() if "install -d" in line for path in re.findall(r"(?<= )/[\w/.-]+", line)}
+    service = unit("exoflow.service")["Service"]
+    writable = ["/var/lib/exoflow", *(path.lstrip("-") for path in service["ReadWritePaths"].split())]
+    for path in (config.switch.recordings, config.switch.cdr, config.switch.fallback, config.spill, config.prompts.folder):
+        assert str(path) in made
+        assert any(Path(one) in (path, *path.parents) for one in writable), f"{path} is read-only to the unit"
