@@ -1,26 +1,27 @@
 """What a caller hears: prompts as 8 kHz mono WAV files, rendered beforehand, and tones that need no file.
 
 A `say` becomes a file named after engine, voice and text (config/promptpath.py). `exoflow prompts build` and the start of
-`exoflow serve` render what is missing; during a call nothing is rendered.
+`exoflow serve` render what is missing; during a call only what a CRM's answer says is rendered (flow/speech.py).
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shlex
 import subprocess
+import sys
 import tempfile
+import time
 import wave
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import mul
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from exoflow import linesound
 from exoflow.config.model import Config, Prompts
 from exoflow.config.promptpath import prompt_path
 from exoflow.config.stepbase import Block
@@ -34,7 +35,6 @@ BEEP = "tone_stream://v=-14;%(500,0,1000)"  # speak now
 PLEASE_HOLD = "tone_stream://v=-20;%(150,100,440);%(150,0,554)"
 PROMPT_GONE = PLEASE_HOLD  # in place of a prompt whose file was taken away since the start
 
-RATE = 8000  # samples a second on a PRI
 ENGINE_SECONDS = 60  # for one text of at most 2000 characters; espeak-ng takes 0.1
 TEXT_CHARS_PER_SECOND = 14  # espeak-ng's usual pace
 _WAV_HEADER_BYTES = 44  # a file of no more has no sound in it
@@ -129,12 +129,32 @@ class PromptBook:
                 raw, made, note = (Path(folder) / name for name in ("raw.wav", "made.wav", "made.txt"))
                 _speak(self._prompts, wanted.prompt, raw, wanted.where)
                 samples = _telephone_sound(raw, wanted.where)
-                _write_wav(made, _without_silence(samples) if isinstance(wanted.prompt, Block) else samples)
+                samples = linesound.without_silence(samples) if isinstance(wanted.prompt, Block) else samples
+                made.write_bytes(linesound.wav(samples.tobytes()))
                 note.write_text(text, encoding="utf-8")
                 os.replace(note, target.with_suffix(".txt"))
                 os.replace(made, target)  # last: whoever sees the WAV finds its text
         except OSError as problem:
             raise PromptError(f"{target}: cannot be written: {problem}; let this user write into prompts.folder") from problem
+
+    def speak(self, prompt: Prompt, seconds: float) -> bytes:
+        """The WAV of a text that is known only during a call. Engine and line's sound are processes of their own: within gevent
+        nothing blocks. Raises PromptError, also if it takes longer than `seconds`."""
+        until = time.monotonic() + seconds
+        where = "during a call"
+        with tempfile.TemporaryDirectory(prefix="exoflow-speak-") as folder:
+            raw, made = (Path(folder) / name for name in ("raw.wav", "made.wav"))
+            _speak(self._prompts, prompt, raw, where, seconds)
+            if self._prompts.engine == "text":
+                return raw.read_bytes()
+            argv = [sys.executable, "-I", "-S", linesound.__file__, str(raw), str(made)]
+            _run(argv, "", where, max(0.0, until - time.monotonic()))
+            return made.read_bytes()
+
+    def rendered(self, prompt: Prompt) -> Path | None:
+        """The prompt's file, if it is there: a CRM may say what a step says, too."""
+        path = self.path(prompt)
+        return path if _has_sound(path) else None
 
     def seconds(self, path: Path) -> float:
         """Length of a sound file. Raises PromptError if it is no WAV."""
@@ -169,8 +189,16 @@ def _prompts_in(model: BaseModel, where: str, languages: Sequence[str]) -> Itera
 # --- engines ------------------------------------------------------------------------------------
 
 
-def _speak(prompts: Prompts, prompt: Prompt, wav: Path, where: str) -> None:
+def _telephone_sound(wav: Path, where: str) -> array[int]:
+    try:
+        return linesound.telephone_sound(wav)
+    except ValueError as problem:
+        raise PromptError(f"{where}: the engine wrote {problem}; it must write 16-bit PCM") from None
+
+
+def _speak(prompts: Prompts, prompt: Prompt, wav: Path, where: str, seconds: float | None = None) -> None:
     """Lets the configured engine write `wav`, in whatever rate it likes, with the voice of the prompt's language."""
+    seconds = ENGINE_SECONDS if seconds is None else seconds
     engine, voice, text = prompts.engine, prompts.voice_of(prompt.language), str(prompt.say)
     if engine is None:
         raise PromptError(
@@ -179,29 +207,29 @@ def _speak(prompts: Prompts, prompt: Prompt, wav: Path, where: str) -> None:
         )
     if engine == "text":
         seconds = max(1.0, len(text) / TEXT_CHARS_PER_SECOND)
-        _write_wav(wav, array("h", bytes(2 * int(seconds * RATE))))
+        wav.write_bytes(linesound.wav(bytes(2 * int(seconds * linesound.RATE))))
     elif engine == "espeak-ng":
         # the text goes in by stdin: as an argument, "-5 degrees" would be an option
-        _run(["espeak-ng", "-b", "1", "-v", voice, "-w", str(wav), "--stdin"], text, where)
+        _run(["espeak-ng", "-b", "1", "-v", voice, "-w", str(wav), "--stdin"], text, where, seconds)
     else:
         told = {"{wav}": str(wav), "{voice}": voice, "{text}": text}
         argv = [re.sub("|".join(told), lambda found: told[found[0]], part) for part in shlex.split(engine)]
-        _run(argv, "", where)
+        _run(argv, "", where, seconds)
     if not _has_sound(wav):
         raise PromptError(f"{where}: the engine `{engine}` made no sound of {_short(text)}; try it by hand")
 
 
-def _run(argv: list[str], stdin: str, where: str) -> None:
+def _run(argv: list[str], stdin: str, where: str, seconds: float) -> None:
     """One run of an engine, without a shell."""
     try:
-        done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=ENGINE_SECONDS, check=False)
+        done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=seconds, check=False)
     except FileNotFoundError:
         cure = "apt install espeak-ng" if argv[0] == "espeak-ng" else "install it, or correct prompts.engine"
         raise PromptError(
             f"{where}: the engine `{argv[0]}` is not on this machine; {cure} (`engine: text` makes silence, for trying flows)"
         ) from None
     except subprocess.TimeoutExpired:
-        raise PromptError(f"{where}: the engine `{argv[0]}` was not done within {ENGINE_SECONDS} s; try it by hand") from None
+        raise PromptError(f"{where}: the engine `{argv[0]}` was not done within {seconds:.3g} s; try it by hand") from None
     except (OSError, ValueError) as problem:
         raise PromptError(f"{where}: the engine `{argv[0]}` cannot be run: {problem}") from problem
     if done.returncode != 0:
@@ -211,75 +239,3 @@ def _run(argv: list[str], stdin: str, where: str) -> None:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:39] + "…")
-
-
-# --- sound --------------------------------------------------------------------------------------
-
-
-def _write_wav(path: Path, samples: array[int]) -> None:
-    with wave.open(str(path), "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(RATE)
-        sound.writeframes(samples.tobytes())
-
-
-def _telephone_sound(wav: Path, where: str) -> array[int]:
-    """The samples of a WAV as a telephone line has them: 8 kHz, mono, 16 bit."""
-    try:
-        with wave.open(str(wav)) as sound:
-            channels, width, rate = sound.getnchannels(), sound.getsampwidth(), sound.getframerate()
-            frames = sound.readframes(sound.getnframes())
-    except (EOFError, wave.Error) as problem:
-        raise PromptError(f"{where}: the engine wrote no PCM WAV file: {problem}; it must write 16-bit PCM") from problem
-    if width != 2:
-        raise PromptError(f"{where}: the engine wrote {8 * width}-bit sound; it must write 16-bit PCM")
-    samples = array("h", frames[: len(frames) // (2 * channels) * 2 * channels])
-    if channels > 1:
-        samples = array("h", (sum(samples[i : i + channels]) // channels for i in range(0, len(samples), channels)))
-    return samples if rate == RATE else _resampled(samples, rate)
-
-
-SILENCE_LEVEL = 200  # of 32,768: below it a line is silent
-EDGE_SAMPLES = 240  # 30 ms are left at each end: words in a row are then 60 ms apart, as spoken; espeak-ng leaves 300
-
-
-def _without_silence(samples: array[int]) -> array[int]:
-    """A word without the silence before and after it; silence alone stays as it is."""
-    loud = [i for i, sample in enumerate(samples) if abs(sample) > SILENCE_LEVEL]
-    return samples[max(0, loud[0] - EDGE_SAMPLES) : loud[-1] + EDGE_SAMPLES] if loud else samples
-
-
-_ZERO_CROSSINGS = 16  # of the sinc on each side: the band above 4 kHz is gone by 50 dB, a prompt takes 0.1 s
-_PASSBAND = 0.92  # of half the lower rate
-
-
-def _resampled(samples: array[int], rate: int) -> array[int]:
-    """From `rate` to 8 kHz through a windowed sinc, one filter a phase; sox gives no better telephone sound."""
-    common = math.gcd(rate, RATE)
-    up, down = RATE // common, rate // common
-    cutoff = _PASSBAND * min(1.0, RATE / rate) / 2  # in cycles per sample that comes in
-    half = math.ceil(_ZERO_CROSSINGS / (2 * cutoff))
-    padded = array("h", bytes(2 * half)) + samples + array("h", bytes(2 * (half + 1)))
-    filters: dict[int, list[float]] = {}
-    out = array("h")
-    for position in range(0, len(samples) * up, down):
-        index, phase = divmod(position, up)
-        if phase not in filters:
-            filters[phase] = _filter(cutoff, half, phase / up)
-        value = sum(map(mul, padded[index : index + 2 * half + 1], filters[phase]))
-        out.append(max(-32768, min(32767, round(value))))
-    return out
-
-
-def _filter(cutoff: float, half: int, shift: float) -> list[float]:
-    """Hann-windowed sinc around `shift`, of unit gain."""
-
-    def tap(x: float) -> float:
-        window = 0.5 + 0.5 * math.cos(math.pi * x / (half + 1))
-        angle = 2 * math.pi * cutoff * x
-        return window * (math.sin(angle) / angle if angle else 1.0)
-
-    taps = [tap(k - shift) for k in range(-half, half + 1)]
-    gain = sum(taps)
-    return [t / gain for t in taps]

@@ -14,6 +14,7 @@ from pydantic import (
     Discriminator,
     Field,
     SecretStr,
+    StrictFloat,
     Tag,
     ValidationInfo,
     model_validator,
@@ -40,6 +41,7 @@ MAX_MAIL_ADDRESS = 254  # characters; RFC 5321 section 4.5.3.1.3, less the angle
 # as in BCP 47: en, hi, en-IN
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")]
 Url = Annotated[str, Field(min_length=1, max_length=2000)]
+MAX_URL_SECONDS = 15.0  # Exotel's own ceiling; a caller will not wait longer
 
 
 def _locate(path: Path, info: ValidationInfo) -> Path:
@@ -132,11 +134,20 @@ class Prompt(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> Prompt:
-        if (self.say is None) == (self.play is None):
+        if (self.say is not None and self.play is not None) or (not self.is_given and self.needs_words):
             raise ValueError("needs either `say` or `play`, and not both")
         if self.language is not None and isinstance(self.say, dict):
             raise ValueError("has `language` beside texts in several languages; it goes with a single one")
         return self
+
+    @property
+    def is_given(self) -> bool:
+        """Is there a text or a file? One that a CRM gives need not have any."""
+        return self.say is not None or self.play is not None
+
+    @property
+    def needs_words(self) -> bool:
+        return True
 
     @property
     def languages(self) -> list[str]:
@@ -153,14 +164,38 @@ class Prompt(Strict):
         return Prompt.model_construct(say=say, play=play, language=chosen)
 
     def variants(self, default: str) -> list[Prompt]:
-        """A single text or file for each language it has."""
-        return [self.spoken_in(language, default) for language in self.languages or [default]]
+        """A single text or file for each language it has; none if there is nothing to hear."""
+        return [] if not self.is_given else [self.spoken_in(language, default) for language in self.languages or [default]]
 
 
 def _chosen(source: str | dict[str, str] | None, language: str, default: str) -> str | None:
     if not isinstance(source, dict):
         return source
     return source.get(language) or source.get(default) or next(iter(source.values()))
+
+
+class PromptOrUrl(Prompt):
+    """What a caller hears, or where a CRM tells it; a text or file is then for when no CRM tells what can be played."""
+
+    url: Url | None = Field(None, description="the CRM that tells what is heard, asked by GET")
+    fallback_url: Url | None = Field(None, description="asked if `url` gives nothing that can be used")
+    url_timeout: StrictFloat = Field(5, gt=0, le=MAX_URL_SECONDS, description="seconds for each URL's whole answer")
+    hold: Prompt | None = Field(None, description="what the caller hears while it is asked; a soft tone unless set")
+
+    @model_validator(mode="after")
+    def _url_first(self) -> PromptOrUrl:
+        if self.fallback_url is not None and self.url is None:
+            raise ValueError("has a `fallback_url`, which goes with `url`")
+        return self
+
+    @property
+    def needs_words(self) -> bool:
+        return self.url is None
+
+    @property
+    def urls(self) -> list[str]:
+        """In the order in which they are asked."""
+        return [url for url in (self.url, self.fallback_url) if url is not None]
 
 
 class Block(Prompt):

@@ -21,6 +21,7 @@ from exoflow.config.stepbase import (
     Name,
     OurNumber,
     Prompt,
+    PromptOrUrl,
     Step,
     Strict,
     Url,
@@ -57,6 +58,7 @@ __all__ = [
     "Url",
 ]
 
+MAX_PROMPTS = 20  # in a row; as many audio URLs a CRM's answer may have
 MAX_PASSTHRU_SECONDS = 15.0  # Exotel's own ceiling; a caller will not wait longer
 MAX_RING_SECONDS = 60  # dialect, facts/exotel-dialect.md 4.3
 MAX_TALK_SECONDS = 14_400  # four hours: a talk that is longer is a receiver laid aside
@@ -65,7 +67,7 @@ MAX_TALK_SECONDS = 14_400  # four hours: a talk that is longer is a receiver lai
 PhoneKey = Literal["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#"]
 
 
-class Menu(Prompt):
+class Menu(PromptOrUrl):
     attempts: StrictInt = Field(3, ge=1, le=10, description="times the menu is offered before `otherwise`")
     timeout: StrictFloat = Field(5, ge=1, le=60, description="seconds to wait for a key after the prompt")
     wrong_key: Prompt | None = Field(None, description="played before the menu is offered again after a key it has not")
@@ -142,16 +144,30 @@ def _one_or_several(value: Any) -> str:
 
 class GreetingStep(Step):
     applet = "greeting"
-    BRANCHES = ("next",)
+    BRANCHES = ("next", "failed")
     greeting: Annotated[
-        Annotated[Prompt, Tag(ONE)] | Annotated[list[Prompt], Field(min_length=1, max_length=20), Tag(MANY)],
+        Annotated[PromptOrUrl, Tag(ONE)] | Annotated[list[Prompt], Field(min_length=1, max_length=MAX_PROMPTS), Tag(MANY)],
         Discriminator(_one_or_several),
-    ] = Field(description="plays a prompt, or several in their order")
+    ] = Field(description="plays a prompt, or several in their order, or what a CRM tells")
     next: str = Field(description="the step that follows")
+    failed: str | None = Field(None, description="the step if the CRM told nothing and there is no prompt; `next` unless set")
 
     @property
     def prompts(self) -> list[Prompt]:
-        return self.greeting if isinstance(self.greeting, list) else [self.greeting]
+        """Those that are written here."""
+        written = self.greeting if isinstance(self.greeting, list) else [self.greeting]
+        return [prompt for prompt in written if prompt.is_given]
+
+    @property
+    def asks(self) -> PromptOrUrl | None:
+        """The CRM's address, if it tells the greeting."""
+        return self.greeting if isinstance(self.greeting, PromptOrUrl) and self.greeting.url is not None else None
+
+    @model_validator(mode="after")
+    def _failed_of_a_url(self) -> GreetingStep:
+        if self.failed is not None and (self.asks is None or self.prompts):
+            raise ValueError("has a `failed` branch, which goes with a `url` and without a prompt of its own")
+        return self
 
 
 class MenuStep(Step):

@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, StrictBool, StrictFloat, StrictInt, T
 
 from exoflow.config.actions import VariableName
 from exoflow.config.hours import DaySpans, WeekHours, day_spans
-from exoflow.config.stepbase import ALTERNATIVE, Language, Prompt, Step, Strict
+from exoflow.config.stepbase import ALTERNATIVE, Language, Prompt, PromptOrUrl, Step, Strict
 from exoflow.telephony.numbers import to_e164
 
 MAX_DIGITS = 128  # of FreeSWITCH's buffer
@@ -50,7 +50,7 @@ def entry_name(flow: str, arguments: Mapping[str, Argument]) -> str:
 # --- digits ---------------------------------------------------------------------------------------
 
 
-class Gather(Prompt):
+class Gather(PromptOrUrl):
     digits: StrictInt | None = Field(None, ge=1, le=MAX_DIGITS, description="digits to collect, no more and no fewer")
     min_digits: StrictInt | None = Field(None, ge=1, le=MAX_DIGITS, description="fewest digits; 1 unless set")
     max_digits: StrictInt | None = Field(None, ge=1, le=MAX_DIGITS, description="most digits, after which no end key is needed")
@@ -74,7 +74,7 @@ class Gather(Prompt):
     def _fits(self) -> Gather:
         if self.digits is not None and (self.min_digits is not None or self.max_digits is not None):
             raise ValueError("needs either `digits`, or `min_digits` and `max_digits`")
-        if self.digits is None and self.max_digits is None:
+        if self.digits is None and self.max_digits is None and (self.is_given or self.needs_words):
             raise ValueError("needs `digits` or `max_digits`")
         if self.fewest > self.longest:
             raise ValueError("has a `min_digits` above its `max_digits`")
@@ -83,6 +83,11 @@ class Gather(Prompt):
         if self.repeat_key is not None and self.repeat_key == self.end_key:
             raise ValueError(f"has {self.end_key} as `repeat_key` and as `end_key`; it can be one of them")
         return self
+
+    @property
+    def any_keys(self) -> bool:
+        """Are a star and a hash digits, too? Only a CRM that asks may mean them."""
+        return not self.is_given
 
     @property
     def fewest(self) -> int:

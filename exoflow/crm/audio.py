@@ -28,8 +28,8 @@ from exoflow.crm.http import Answer, CrmClient, CrmFailure
 from exoflow.crm.mask import mask_url
 from exoflow.crm.shelf import MAX_BYTES, Shelf
 from exoflow.errors import ExoflowError
+from exoflow.linesound import RATE, wav
 
-RATE = 8000  # samples a second, 16 bit, mono: what a line carries
 MAX_AUDIO_BYTES = 2 * 1024 * 1024  # facts, section 5: "wav < 2 MB"; 131 s
 FRESH_SECONDS = 60.0  # a campaign's hundred callers a minute ask the server once; a new recording is heard a minute later
 MAX_FETCHES = 16  # at once, each with MAX_AUDIO_BYTES in memory at most; more wait within their deadline
@@ -109,17 +109,18 @@ class AudioCache:
         late = BadAudio(shown, f"it did not come within {deadline:g} s; make its server answer sooner")
         return self._together(key, lambda: self._fetch(key, ask, shown), deadline, late)
 
-    def made(self, words: str, make: Callable[[], bytes], *, deadline: float) -> Path:
-        """The WAV that `make` gives for these `words`, kept under them; made once, in a greenlet, so `make` must not block.
+    def made(self, name: str, make: Callable[[], bytes], *, text: str, deadline: float) -> Path:
+        """The WAV that `make` gives, kept under `name`; made once, in a greenlet, so `make` must not block. `text` is what is
+        heard in it, for people.
 
         Raises BadAudio if it is not made within `deadline` seconds, ShelfFull, and the ExoflowErrors of `make`.
         """
-        key = f"\0{words}"
+        key = f"\0{name}"
 
         def once() -> Audio:
             if (path := self._on_disk(self._shelf.take, key)) is not None:
                 return Audio(path, "kept")
-            return Audio(self._on_disk(self._shelf.put, key, make()), "fetched")
+            return Audio(self._on_disk(self._shelf.put, key, make(), None, text), "fetched")
 
         return self._together(key, once, deadline, BadAudio("of a text", f"it was not made within {deadline:g} s")).path
 
@@ -210,14 +211,3 @@ def line_sound(body: bytes) -> bytes:
     if not samples:
         raise ValueError("there is no sound in it")
     return wav(samples)
-
-
-def wav(samples: bytes) -> bytes:
-    """The file of 16-bit samples at RATE."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(RATE)
-        sound.writeframes(samples)
-    return file.getvalue()

@@ -26,8 +26,12 @@ from exoflow.calls.model import CallState, Leg, Recording
 from exoflow.config.model import Account
 from exoflow.telephony.numbers import national
 
-# Exotel sends it with requests whose answer it reads as JSON (section 4.3)
-CONNECT_HEADERS = {"Exotel-Version": "1.0"}
+# Exotel sends it with requests whose answer it reads as JSON (sections 3 and 4.3)
+JSON_HEADERS = {"Exotel-Version": "1.0"}
+CONNECT_HEADERS = JSON_HEADERS
+
+# what a greeting's URL gets (section 3); the last two may be empty or absent
+GREETING_PARAMETERS = ("CallSid", "From", "To", "DialWhomNumber", "CustomField")
 
 NO_END_TIME = "1970-01-01 05:30:00"  # the end is never known while a flow runs; Exotel's constant
 MAX_LEGS = 12  # each takes some 500 characters of the 8,000 that a request may have (crm/http.py)

@@ -68,16 +68,21 @@ class Shelf:
         held.used = time.time()
         return path
 
-    def put(self, key: str, sound: bytes, notes: Mapping[str, str] | None = None) -> Path:
-        """Writes the key's file, which appears whole or not at all, its `notes` before it. Raises ShelfFull, OSError."""
+    def put(self, key: str, sound: bytes, notes: Mapping[str, str] | None = None, text: str = "") -> Path:
+        """Writes the key's file, which appears whole or not at all; before it its `notes`, and its `text` beside it as prompts
+        have theirs. Raises ShelfFull, OSError."""
         path = self.path(key)
         self._make_room(len(sound), path.name)
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_MAKING, dir=self.folder) as folder:
-            made, noted = Path(folder) / "made.wav", Path(folder) / "made.json"
+            made = Path(folder) / "made.wav"
             made.write_bytes(sound)
-            noted.write_text(json.dumps(dict(notes or {})), encoding="utf-8")
-            os.replace(noted, path.with_suffix(".json"))
+            for suffix, beside in ((".json", json.dumps(dict(notes)) if notes else ""), (".txt", text)):
+                if beside:
+                    made.with_suffix(suffix).write_text(beside, encoding="utf-8")
+                    os.replace(made.with_suffix(suffix), path.with_suffix(suffix))
+                else:
+                    path.with_suffix(suffix).unlink(missing_ok=True)
             os.replace(made, path)
         self._read()[path.name] = _Held(len(sound), time.time())
         return path
@@ -99,8 +104,8 @@ class Shelf:
             if oldest != name and held[oldest].used < time.time() - IN_USE_SECONDS:
                 total -= held.pop(oldest).bytes
                 self.dropped += 1
-                for path in (self.folder / oldest, (self.folder / oldest).with_suffix(".json")):
-                    path.unlink(missing_ok=True)
+                for suffix in (".wav", ".json", ".txt"):
+                    (self.folder / oldest).with_suffix(suffix).unlink(missing_ok=True)
         if total > self._most:
             self.refused += 1
             raise ShelfFull(self.folder, self._most)

@@ -1,6 +1,7 @@
 """A CRM on loopback: answers passthru and connect, receives deliveries and checks their signatures. For demos and tests.
 
-Paths: `/passthru` (200), `/connect` (the agents as JSON), `/agents` (the agents as plain text), `/deliveries` (POST).
+Paths: `/passthru` (200), `/greeting` (a text to speak), `/gather` (a question as JSON), `/connect` (the agents as JSON),
+`/agents` (the agents as plain text), `/deliveries` (POST). HEAD gets the same headers as GET.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ class Reply:
         """The connect URL's JSON: `record`, `recording_channels`, `max_ringing_duration`, … as keywords."""
         body = {"fetch_after_attempt": False, "destination": {"numbers": list(numbers)}, **more}
         return cls(200, json.dumps(body).encode(), "application/json")
+
+    @classmethod
+    def gather(cls, text: str, **more: Any) -> Reply:
+        """The gather URL's JSON: `max_input_digits`, `finish_on_key`, … as keywords."""
+        return cls(200, json.dumps({"gather_prompt": {"text": text}, **more}).encode(), "application/json")
 
     @classmethod
     def plain(cls, *numbers: str) -> Reply:
@@ -134,6 +140,10 @@ class DemoCrm:
             return reply if isinstance(reply, Reply) else reply(request)
         if request.path == "/passthru":
             return Reply(200, b"OK")
+        if request.path == "/greeting":
+            return Reply(200, b"Good morning.")
+        if request.path == "/gather":
+            return Reply.gather("Your order's six digits, please.", max_input_digits=6)
         if request.path == "/connect":
             more = {} if self.record is None else {"record": self.record, "recording_channels": "dual"}
             return Reply.agents(*self.agents, **more)
@@ -187,7 +197,7 @@ class DemoCrm:
             f"{reply.status} {'OK' if reply.status < 300 else 'Other'}",
             [("Content-Type", reply.content_type), *length, *reply.headers],
         )
-        return [reply.body] if length else []
+        return [reply.body] if length and request.method != "HEAD" else []
 
 
 def signature_is_right(secret: str, headers: dict[str, str], body: bytes, *, now: float | None = None) -> bool:

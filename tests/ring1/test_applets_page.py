@@ -25,7 +25,7 @@ from exoflow.sim.crm import Reply
 ROOT = Path(__file__).parents[2]
 PRESSED: dict[str, Any] = {
     "menu": "1",
-    "gather": "123456",
+    "gather": ["123456", "654321"],
     "consent": "1",
     "language": "2",
     "transfer": "1",

@@ -15,9 +15,10 @@ import pytest
 from gevent.event import Event
 from support.http_server import RawServer, answer
 
-from exoflow.crm.audio import FRESH_SECONDS, MAX_AUDIO_BYTES, AudioCache, BadAudio, line_sound, wav
+from exoflow.crm.audio import FRESH_SECONDS, MAX_AUDIO_BYTES, AudioCache, BadAudio, line_sound
 from exoflow.crm.http import CrmClient, CrmFailure
 from exoflow.crm.shelf import IN_USE_SECONDS, Shelf, ShelfFull
+from exoflow.linesound import wav
 
 SOUND = wav(b"\x01\x02" * 4000)  # half a second
 OTHER = wav(b"\x05\x06" * 2000)
@@ -202,19 +203,20 @@ def test_a_sound_is_made_once_and_outside_the_loops_thread(world: World) -> None
         made.append(threading.get_ident())
         return SOUND
 
-    waiting = [gevent.spawn(world.cache.made, "Good morning", make, deadline=5) for _ in range(5)]
+    waiting = [gevent.spawn(world.cache.made, "morning", make, text="Good morning", deadline=5) for _ in range(5)]
     gevent.joinall(waiting, timeout=5)
     (path,) = {caller.value for caller in waiting}
     assert path.read_bytes() == SOUND
     assert len(made) == 1
-    assert world.new().made("Good morning", make, deadline=5) == path
+    assert world.new().made("morning", make, text="Good morning", deadline=5) == path
     assert len(made) == 1
-    assert world.cache.made("Good evening", make, deadline=5) != path
+    assert world.cache.made("evening", make, text="Good evening", deadline=5) != path
+    assert path.with_suffix(".txt").read_text() == "Good morning"
 
 
 def test_making_that_takes_too_long_is_given_up(world: World) -> None:
     with pytest.raises(BadAudio, match=r"within 0\.1 s"):
-        world.cache.made("Slow", lambda: Event().wait(5) or SOUND, deadline=0.1)
+        world.cache.made("slow", lambda: Event().wait(5) or SOUND, text="Slow", deadline=0.1)
 
 
 # --- the bound ------------------------------------------------------------------------------------

@@ -144,10 +144,10 @@ def _level(samples: array[int], hertz: float) -> float:
 
 @pytest.mark.parametrize("rate", [16000, 22050, 44100])
 def test_resampling_keeps_speech_and_removes_what_would_fold_back(tmp_path, rate):
-    from exoflow.prompts import _resampled
+    from exoflow.linesound import resampled
 
     def tone(hertz: float) -> array[int]:
-        made = _resampled(array("h", (round(10000 * math.sin(2 * math.pi * hertz * n / rate)) for n in range(rate // 4))), rate)
+        made = resampled(array("h", (round(10000 * math.sin(2 * math.pi * hertz * n / rate)) for n in range(rate // 4))), rate)
         return made[200:-200]
 
     for hertz in (300, 1000, 3000):
@@ -157,10 +157,10 @@ def test_resampling_keeps_speech_and_removes_what_would_fold_back(tmp_path, rate
 
 
 def test_loud_sound_is_clipped_not_wrapped():
-    from exoflow.prompts import _resampled
+    from exoflow.linesound import resampled
 
     square = array("h", ([32767] * 40 + [-32768] * 40) * 50)
-    made = _resampled(square, 22050)
+    made = resampled(square, 22050)
     assert (max(made), min(made)) == (32767, -32768)
 
 

@@ -23,7 +23,8 @@ Keys of a scenario:
                {answers: {after: 1, talks: 2, alerts: 0.3}}, busy, {rejects: 1}, silent, announcement, unreachable,
                {released: CAUSE}; a name left out is a number that does not exist
     crm        what a path answers (200 unless told): a status, a text, {agents: […]}, {plain: […]},
-               {status:, body:, delay:, type:}, or a list of these, one for each request
+               {status:, body:, delay:, type:}, {sound: seconds} of silence as audio (`crm:/path` in a text is the scenario's
+               own CRM), or a list of these, one for each request
     mail       what the mail server does: taken (unless told), away, or its answers ({RCPT: 550 no such user})
     time       what time it is in the account's time zone, `2026-11-23 10:30`, for opening hours
     speaks     seconds for which the caller speaks when a message is recorded

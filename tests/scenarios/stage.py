@@ -30,6 +30,7 @@ from exoflow.config import yaml12
 from exoflow.config.load import load
 from exoflow.esl.session import CallSession
 from exoflow.flow.here import Parts
+from exoflow.linesound import RATE, wav
 from exoflow.serve import Service
 from exoflow.sim.crm import DemoCrm, Reply
 from scenarios.caller import Caller, Line
@@ -316,19 +317,23 @@ class Stage(ABC):
             listed = answers if isinstance(answers, list) else [answers]
             self.crm.script(cast.prefix + path, *(self._reply(cast, answer) for answer in listed))
 
-    @staticmethod
-    def _reply(cast: Cast, answer: Any) -> Reply:
+    def _reply(self, cast: Cast, answer: Any) -> Reply:
         if isinstance(answer, int):
             return Reply(answer, b"said so")
         if isinstance(answer, str):
-            return Reply(200, answer.encode())
+            return Reply(200, self._with_own_crm(cast, answer))
         answer = dict(answer)
         delay = answer.pop("delay", 0.0)
         if "agents" in answer:
             return replace(Reply.agents(*(cast.number(name) for name in answer.pop("agents")), **answer), delay=delay)
+        if "sound" in answer:
+            return Reply(200, wav(bytes(round(2 * RATE * answer["sound"]))), "audio/wav", delay)
         if "plain" in answer:
             return replace(Reply.plain(*(cast.number(name) for name in answer["plain"])), delay=delay)
         body = answer.get("body", "")
         text = body if isinstance(body, str) else json.dumps(body)
         kind = answer.get("type", "text/plain" if isinstance(body, str) else "application/json")
-        return Reply(answer.get("status", 200), text.encode(), kind, delay)
+        return Reply(answer.get("status", 200), self._with_own_crm(cast, text), kind, delay)
+
+    def _with_own_crm(self, cast: Cast, text: str) -> bytes:
+        return OWN_CRM.sub(self.crm.url(cast.prefix), text).encode()

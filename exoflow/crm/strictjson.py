@@ -1,0 +1,81 @@
+"""A CRM's JSON, taken whole or not at all: each key once, nothing unknown, the key at fault named."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from exoflow.crm.answers import BadAnswer
+from exoflow.crm.http import Answer
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+Model = TypeVar("Model", bound=Strict)
+
+
+def text_of(answer: Answer) -> str:
+    """The text of an answer 200. Raises BadAnswer."""
+    if answer.status != 200:
+        raise BadAnswer("status", f"is {answer.status}; what is asked for comes with 200 only")
+    try:
+        # many PHP files begin with a byte order mark
+        return answer.body.decode("utf-8-sig").strip(" \t\r\n")
+    except UnicodeDecodeError:
+        raise BadAnswer("body", "is not UTF-8 text") from None
+
+
+def media_type(answer: Answer) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def read(text: str, model: type[Model]) -> Model:
+    """The text's one JSON object. Raises BadAnswer, naming the key."""
+    try:
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+    except RecursionError:
+        raise BadAnswer("body", "is nested too deeply") from None
+    except ValueError as problem:  # JSONDecodeError, or an integer of thousands of digits
+        where = f"line {problem.lineno} column {problem.colno}: " if isinstance(problem, json.JSONDecodeError) else ""
+        raise BadAnswer("body", f"is not valid JSON: {where}{getattr(problem, 'msg', 'a number is too long')}") from None
+    if not isinstance(data, dict):
+        raise BadAnswer("body", "is JSON, but not an object")
+    try:
+        return model.model_validate(data)
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False)[0]
+    key = ".".join(short(part, quoted=False) for part in first["loc"]) or "body"
+    kind, value = first["type"], first["input"]
+    if kind == "extra_forbidden":
+        raise BadAnswer(key, "no such key in the dialect")
+    if kind == "missing":
+        raise BadAnswer(key, "is missing")
+    if kind == "value_error":
+        raise BadAnswer(key, str(first["ctx"]["error"]))
+    raise BadAnswer(key, f"{first['msg'][0].lower()}{first['msg'][1:]}, not {short(value)}")
+
+
+def short(value: Any, *, quoted: bool = True) -> str:
+    """A stranger's value for a message: printable and short."""
+    text = ascii(value)
+    if not quoted and isinstance(value, str):
+        text = text[1:-1]
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys come once: of two values nobody knows which one is meant."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise BadAnswer(short(key, quoted=False), "comes twice")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise BadAnswer("body", f"{name} is no JSON")
