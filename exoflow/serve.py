@@ -13,9 +13,10 @@ from exoflow.calls.book import CallBook
 from exoflow.calls.links import Links, beside, secret_of
 from exoflow.calls.lost import LostCalls
 from exoflow.calls.net import Net
-from exoflow.calls.tidings import SignedTidings
+from exoflow.calls.tidings import SignedTidings, together
 from exoflow.config.model import Account, Config
 from exoflow.crm.audio import AudioCache
+from exoflow.crm.dialevents import dial_tidings
 from exoflow.crm.http import CrmClient
 from exoflow.crm.resend import Resends
 from exoflow.crm.sender import Sender
@@ -63,12 +64,13 @@ class Service:
         self._encoder = Encoder(beside(self.store.path, "mp3"), find())
         self.links = self._make_links(config)
         self.book = CallBook(self.store, accounts=self._account)
-        self.book.tidings = SignedTidings(self.links)
+        self.book.tidings = together(dial_tidings, SignedTidings(self.links))
         self.crm = CrmClient()
         self.audio = AudioCache(config.prompts.folder / FETCHED, self.crm)
         self.sender = Sender(self.store, self.crm, self._account)
         self._resends = Resends(self.store, self.sender.wake)
         self.book.wake = self.sender.wake
+        self.sender.on_settled = self.book.settled
         self.lines = Lines(config.switch.event_socket, lambda: self.config.trunks)
         self.staff = Staff(self.lines, self.book.left.states, Memory(self.store))
         self._mailer = Mailer()

@@ -168,6 +168,12 @@ class CallBook:
         """The newest calls first."""
         return self.store.read(lambda c: lookup.recent(c, limit, account=account, outcome=outcome))
 
+    def settled(self, call_id: str, webhook_id: str) -> None:
+        """A delivery was taken, or given up (the sender's `on_settled`)."""
+        call = self.live.get(call_id)
+        if call is not None:
+            call.settled(webhook_id)
+
     def forget(self, call: Call) -> None:
         """The call is closed on disk."""
         self._closed_lately.append(call.id)

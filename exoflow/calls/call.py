@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import gevent
-from gevent.event import AsyncResult
+from gevent.event import AsyncResult, Event
 
 from exoflow.calls import rows
 from exoflow.calls.model import CallOutcome, CallState, Entry, Leg, Recording, Stage
@@ -44,6 +44,8 @@ class Call(Mirror):
         self.account = account
         self.closed_at: datetime | None = None
         self._told = told or Told()
+        self._events: set[str] = set()  # dial events of this process that are on their way
+        self._events_taken = Event()
         self._next_entry = max((entry.seq for entry in state.journey), default=0) + 1
         if state.journey and book.store.behind:  # an earlier process's lines may wait in the spill
             self._next_entry += MAX_ENTRIES
@@ -169,6 +171,23 @@ class Call(Mirror):
         self._add_legs_and_recordings()
         nobody_takes_it = self.book.store.trouble is not None and not self.book.store.spills
         return self._waited(self.changed(whole=True), 0.0 if nobody_takes_it else CLOSE_COMMIT_SECONDS)
+
+    def settled(self, webhook_id: str) -> None:
+        """One of its deliveries was taken, or given up."""
+        self._events.discard(webhook_id)
+        if not self._events:
+            self._events_taken.set()
+
+    def events_taken(self, seconds: float) -> bool:
+        """Waits until the dial events that were told so far are taken or given up; not at all while the store is ailing. False
+        if that takes longer."""
+        if not self._events:
+            return True
+        if self.book.store.trouble:
+            return False
+        self._events_taken.clear()
+        self.book.store.hurry()
+        return bool(self._events_taken.wait(seconds))
 
     # --- the mirror in the store ------------------------------------------------------------------
 
@@ -302,3 +321,5 @@ class Call(Mirror):
             row = self._told.next(self.state, tiding, now)
             if row is not None:
                 self._pending.deliveries[row["seq"]] = row
+                if tiding.type.startswith("dial."):
+                    self._events.add(row["webhook_id"])

@@ -76,6 +76,16 @@ def webhook_id(call_id: str, type: str, about: str = "") -> str:
     return "msg_" + hashlib.sha256(f"{call_id}\n{kind}\n{about}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
+def together(*sources: Source) -> Source:
+    """What all of them tell, in their order."""
+
+    def tidings(state: CallState, account: Account, now: datetime, told: Told) -> Iterator[Tiding]:
+        for source in sources:
+            yield from source(state, account, now, told)
+
+    return tidings
+
+
 class SignedTidings:
     """The signed deliveries (docs/deliveries.md), those of which the account wants: `deliveries.events`."""
 

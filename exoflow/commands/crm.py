@@ -82,6 +82,10 @@ def addresses(account_id: str, account: Account) -> Iterator[Address]:
                 yield Address(account_id, where, step.applet, url, float(told.get("timeout") or DEFAULT_SECONDS), step)
     if account.deliveries is not None:
         yield Address(account_id, DELIVERIES, DELIVERIES, account.deliveries.url, account.deliveries.timeout)
+    for name in ("dial_events", "status_callback"):
+        where = getattr(account.crm, name)
+        if where is not None:
+            yield Address(account_id, f"crm.{name}", name, where.url, where.timeout)
 
 
 def _urls(told: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

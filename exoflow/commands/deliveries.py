@@ -22,6 +22,7 @@ from exoflow.commands.again import program
 from exoflow.commands.calls import DEFAULT_ZONE
 from exoflow.commands.loading import loaded
 from exoflow.config.model import Account
+from exoflow.crm.outgoing import shown
 from exoflow.crm.resend import folder_of, wish
 from exoflow.errors import ExoflowError
 from exoflow.store import Reader, open_reader
@@ -156,7 +157,8 @@ def _list(box: _Box, wanted: Wanted, limit: int, as_json: bool) -> None:
 
 def _show(box: _Box, one: Posted, as_json: bool) -> None:
     if as_json:
-        _print_json({**_data(one), "body": json.loads(one.body)})
+        account = box.accounts.get(one.account)
+        _print_json({**_data(one), "body": shown(one.delivery.type, one.body, account.crm.mask if account else ())})
         return
     delivery = one.delivery
     state = WORDS.get(delivery.state, delivery.state)

@@ -205,11 +205,30 @@ class OwnFallback(Strict):
         return Prompt(say=self.say, play=None if self.play is None else str(self.play), language=language)
 
 
+class DialEvents(Strict):
+    """Where the account's CRM hears of each agent's phone that begins and ceases to ring (docs/deliveries.md)."""
+
+    url: Url = Field(description="receives GETs with `EventType=Dial` and `Status=busy` or `free`")
+    timeout: StrictFloat = Field(5, gt=0, le=10, description="seconds for the whole answer")
+
+
+class StatusCallback(Strict):
+    """Where the account's CRM hears that a call was answered, or is over, in the dialect's form (docs/deliveries.md)."""
+
+    url: Url = Field(description="receives POSTs of a form")
+    events: list[Literal["terminal", "answered"]] = Field(
+        default_factory=list, description="of which it is told, with all fields; the end alone, with few fields, unless set"
+    )
+    timeout: StrictFloat = Field(15, gt=0, le=30, description="seconds for the whole answer")
+
+
 class Crm(Strict):
     allow_private: list[str] = Field(
         default_factory=list, description="private networks (CIDR) this account's URLs may reach, e.g. 10.1.0.0/16"
     )
     mask: list[str] = Field(default_factory=list, description="further query keys whose values are never shown")
+    dial_events: DialEvents | None = Field(None, description="the pop-up URL; nowhere unless set")
+    status_callback: StatusCallback | None = Field(None, description="the dialect's StatusCallback; nowhere unless set")
 
 
 class ApiKey(Strict):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
 from exoflow.config.hours import WeekHours
+from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS
 from exoflow.config.steps import AgentNumber, Strict
 
 MAX_LINES = 480  # calls to one number at once: the channels of a trunk (model.Trunk)
@@ -18,6 +19,9 @@ Ring = Literal["in_order", "equally", "longest_idle", "all_at_once"]
 
 class Agent(Strict):
     number: AgentNumber = Field(description="Indian fixed, mobile or toll-free number, E.164")
+    email: Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS)] | None = Field(
+        None, description="his name in the CRM: `AgentEmail` of dial events"
+    )
     name: str | None = Field(None, description="for people, in the journey")
     hours: WeekHours | None = Field(
         None,

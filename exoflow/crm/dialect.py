@@ -131,6 +131,28 @@ def parameters(
     return sent
 
 
+def dial_event(state: CallState, leg: Leg, status: str, *, now: datetime, account: Account) -> list[tuple[str, str]]:
+    """The parameters of a dial event (section 4.4), in its order. `status`: `busy` or `free`."""
+    facts, zone = state.facts, ZoneInfo(account.time_zone)
+    ours = national(facts.dialled) if facts.dialled else _digits(facts.dialled_raw)
+    caller = _caller(state)
+    agent = account.agents.get(leg.agent or "")
+    return [
+        ("CallSid", facts.id),
+        ("CallFrom", caller),
+        ("CallTo", ours),
+        ("Direction", "incoming"),
+        ("Created", _rfc_time(facts.created_at.astimezone(zone))),
+        ("From", caller),
+        ("To", ours),
+        ("CurrentTime", _naive_time(now.astimezone(zone))),
+        ("DialWhomNumber", national(leg.number)),
+        ("Status", status),
+        ("EventType", "Dial"),
+        ("AgentEmail", (agent.email or "") if agent is not None else ""),
+    ]
+
+
 # --- outcomes (section 9) -----------------------------------------------------------------------
 
 

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Protocol
 
 import gevent
 from gevent.event import Event
@@ -22,6 +21,7 @@ from exoflow.config.model import Account
 from exoflow.crm import signing
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
+from exoflow.crm.outgoing import DIAL, Client, NoEndpoint, outgoing
 from exoflow.errors import ExoflowError, StoreError
 from exoflow.store import outbox
 from exoflow.store.outbox import Attempt, Claimed
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Standard Webhooks 1.0.0, "Retry schedule": seconds before each attempt; after the last one a row is dead (75.6 h)
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+# the same of a dial event, which tells of a phone that rings now; and what is behind it waits no longer than this
+DIAL_SCHEDULE = (0.0, 1.0, 4.0, 10.0)
 JITTER = 0.2  # so that a CRM that comes back does not meet all rows at once
 LEASE_SECONDS = 60.0  # longer than the longest HTTP deadline (30 s) and a slow commit together
 POLL_SECONDS = 1.0  # in case a wake-up was missed, and for rows whose time has come
@@ -39,21 +41,6 @@ PER_ACCOUNT = 4  # of one account at once: a slow CRM holds back its own rows on
 PER_AILING_ACCOUNT = 1  # as long as its last attempt failed: a CRM that is down is asked by one row at a time
 MAX_RETRY_AFTER = 86400.0  # a day; a CRM may not put a delivery off for longer
 MAX_ANSWER = 200  # bytes of the answer that are kept
-
-
-class Client(Protocol):
-    """What the sender needs of `crm.http.CrmClient`."""
-
-    def post(
-        self,
-        url: str,
-        body: bytes,
-        *,
-        deadline: float,
-        allow_private: list[str],
-        headers: Mapping[str, str],
-        mask: list[str],
-    ) -> Answer: ...
 
 
 class Sender:
@@ -76,6 +63,7 @@ class Sender:
         self._schedule = schedule
         self._clock = clock
         self._jitter = jitter
+        self.on_settled: Callable[[str, str], None] = lambda call_id, webhook_id: None  # taken, or given up
         self._woken = Event()
         self._stopping = False
         self._pool = Pool(MAX_IN_FLIGHT)
@@ -179,22 +167,15 @@ class Sender:
     def _attempt(self, row: Claimed) -> tuple[Attempt, str, float]:
         """How it went, the problem in words, and the seconds the CRM asked us to wait."""
         at = self._clock()
-        account = self._accounts(row.account)
-        if account is None or account.deliveries is None:
-            text = f"account {row.account!r} has no `deliveries` any more; configure its url again, or this is lost in the end"
-            return Attempt(at, "", None, 0, "", "no_endpoint"), text, 0.0
-        url = mask_url(account.deliveries.url, account.crm.mask)
+        account, url = self._accounts(row.account), ""
         try:
-            answer = self._client.post(
-                account.deliveries.url,
-                row.body,
-                deadline=account.deliveries.timeout,
-                allow_private=account.crm.allow_private,
-                headers=self._headers(row, account, at),
-                mask=account.crm.mask,
-            )
+            ready = outgoing(row, account, self._client, at)
+            url = mask_url(ready.url, account.crm.mask if account is not None else ())
+            answer = ready.send()
         except CrmFailure as failure:
             return Attempt(at, url, failure.status, failure.ms, "", failure.reason), str(failure), 0.0
+        except NoEndpoint as error:
+            return Attempt(at, "", None, 0, "", "no_endpoint"), str(error), 0.0
         except signing.BadSecret as error:
             return Attempt(at, url, None, 0, "", "secret"), str(error), 0.0
         except ExoflowError as error:
@@ -204,36 +185,29 @@ class Sender:
         wait = retry_after(answer.headers, at) if reason else 0.0
         return Attempt(at, url, answer.status, answer.ms, kept, reason), problem, wait
 
-    @staticmethod
-    def _headers(row: Claimed, account: Account, at: datetime) -> dict[str, str]:
-        assert account.deliveries is not None
-        secret, timestamp = account.deliveries.secret_text(), int(at.timestamp())
-        if secret is None:
-            signed = {"webhook-id": row.webhook_id, "webhook-timestamp": str(timestamp)}
-        else:
-            signed = signing.headers(secret, row.webhook_id, timestamp, row.body)
-        return {"content-type": "application/json", **signed}
-
     def _settle(self, row: Claimed, attempt: Attempt, problem: str, wait_at_least: float) -> None:
         now = self._clock()
         failures = row.failures + 1
+        schedule = DIAL_SCHEDULE if row.type.startswith(DIAL) else self._schedule
         if not attempt.reason:
             changes = {"state": "delivered", "delivered_at": now, "problem": ""}
-        elif attempt.reason == "gone" or failures >= len(self._schedule):
+        elif attempt.reason == "gone" or failures >= len(schedule):
             changes = {"state": "dead", "failures": failures, "problem": problem}
             log.error("delivery %s of call %s (account %s) is given up: %s", row.webhook_id, row.call_id, row.account, problem)
         else:
-            wait = self._wait(failures, wait_at_least)
+            wait = self._wait(schedule[failures], wait_at_least)
             next_at = now + timedelta(seconds=wait)
             changes = {"state": "pending", "next_at": next_at, "lease_until": now, "failures": failures, "problem": problem}
             log.warning("delivery of call %s (account %s) failed: %s; again in %.0f s", row.call_id, row.account, problem, wait)
         if not self._store.write(lambda c: outbox.settle(c, row, attempt, **changes)):
             log.info("delivery %s: its lease was taken over; attempt %d counts no more", row.webhook_id, row.attempt)
+        elif changes["state"] != "pending":
+            self.on_settled(row.call_id, row.webhook_id)
 
-    def _wait(self, failures: int, wait_at_least: float) -> float:
+    def _wait(self, planned: float, wait_at_least: float) -> float:
         """Seconds before the next attempt; what the CRM asked for is never undercut, jitter only adds to it."""
         jitter = self._jitter()
-        return max(self._schedule[failures] * (1 + jitter), wait_at_least * (1 + abs(jitter)))
+        return max(planned * (1 + jitter), wait_at_least * (1 + abs(jitter)))
 
 
 def _judged(answer: Answer, url: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from exoflow.calls.model import Stage
 from exoflow.config.steps import Prompt
 from exoflow.crm.answers import BadAnswer
 from exoflow.crm.dialect import parameters
+from exoflow.crm.dialevents import BUSY
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
 from exoflow.errors import ExoflowError
@@ -23,8 +24,10 @@ from exoflow.flow.here import Here
 from exoflow.flow.hidden import STARS
 from exoflow.flow.hold import sound as hold_sound
 from exoflow.flow.hold import while_asking
+from exoflow.store import outbox
 
 LEAST_SECONDS = 0.05  # of a GET behind a HEAD that took its time
+EVENTS_SECONDS = 2.0  # dial events are taken within some 10 ms, by a CRM that is well
 TELL_MARGIN = 1.0  # seconds beyond a question's own deadline before the record is closed without what came of it
 # which stage of the design's table a failure belongs to: D is the way to the CRM, E the CRM itself
 _STAGE: dict[str, Stage] = {"timeout": "E", "body": "E"}
@@ -138,6 +141,16 @@ def _say_unusable(here: Here, problem: ExoflowError, asked: Asked) -> None:
         here.failed("F", "crm.unplayable", f"What the CRM answered cannot be played: {problem}", answer=excerpt)
     elif problem.key != "status" or asked.answer.status < 400:  # else it is in the journey already
         here.failed("F", "crm.bad_answer", str(problem), key=problem.key, answer=excerpt)
+
+
+def events_first(here: Here) -> None:
+    """Lets dial events go before a passthru: receivers in the field lose a call's outcome by a pop-up that comes after it. Who
+    is on the phone waits EVENTS_SECONDS at most; a `busy` that has not been taken by then is given up."""
+    if here.call.events_taken(EVENTS_SECONDS):
+        return
+    call_id, store = here.call.id, here.call.book.store
+    problem = "given up, for a passthru came first: behind it the pop-up would wipe the call's outcome"
+    store.post(lambda connection: outbox.overtake(connection, call_id, BUSY, problem))
 
 
 def tell(here: Here, url: str, *, timeout: float) -> None:

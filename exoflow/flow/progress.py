@@ -65,6 +65,7 @@ class Progress:
     talked: bool = False
     passed_over: bool = False  # was a step passed over because the caller had gone?
     crm_said: str = ""  # the last passthru's answer, if it is JSON
+    dial_url: str = ""  # where the CRM wants to hear of phones that ring (crm/dialevents.py)
 
     def written(self, place: Place) -> dict[str, Any]:
         """As JSON, without what is empty; nothing in it changes afterwards, for another thread writes it."""
@@ -73,14 +74,14 @@ class Progress:
         found["way"] = [list(one) for one in self.way[-MAX_WAY:]]
         found["backs"] = [[*one, times] for one, times in self.backs.items()]
         found["pending"] = [_prompt_written(prompt) for prompt in self.pending]
-        for name in ("typed", "late", "reason", "talked", "passed_over", "crm_said"):
+        for name in ("typed", "late", "reason", "talked", "passed_over", "crm_said", "dial_url"):
             found[name] = getattr(self, name)
         return {name: value for name, value in found.items() if value or name == "doing"}
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> Progress:
         """What `written` made, out of the store."""
-        simple = ("visit", "doing", "data", "typed", "late", "reason", "talked", "passed_over", "crm_said")
+        simple = ("visit", "doing", "data", "typed", "late", "reason", "talked", "passed_over", "crm_said", "dial_url")
         found = cls(**{name: kept[name] for name in simple if name in kept})
         found.way = [Place(*one) for one in kept.get("way", ())]
         found.backs = {Place(flow, step): times for flow, step, times in kept.get("backs", ())}

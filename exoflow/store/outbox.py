@@ -82,6 +82,13 @@ def again(connection: Connection, webhook_ids: Sequence[str], now: datetime) -> 
     return connection.execute(update(deliveries).where(chosen).values(**fresh)).rowcount
 
 
+def overtake(connection: Connection, call_id: str, type: str, problem: str) -> int:
+    """Gives up what of a call and type has not been taken, for something that must not come before it goes first. How many.
+    What is under way stays."""
+    chosen = and_(deliveries.c.call_id == call_id, deliveries.c.type == type, deliveries.c.state == "pending")
+    return connection.execute(update(deliveries).where(chosen).values(state="dead", problem=problem)).rowcount
+
+
 # Written out, not bound: SQLite takes a partial index only if it sees the index's own condition.
 _OPEN = "{}.state IN ('pending', 'leased')"
 

@@ -59,6 +59,10 @@ def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str, ...], str]]:
                 yield ("flows", flow, "steps", name, step.applet, key), url
     if a.account.deliveries is not None:
         yield ("deliveries", "url"), a.account.deliveries.url
+    if a.account.crm.dial_events is not None:
+        yield ("crm", "dial_events", "url"), a.account.crm.dial_events.url
+    if a.account.crm.status_callback is not None:
+        yield ("crm", "status_callback", "url"), a.account.crm.status_callback.url
 
 
 def _url(a: AccountDraft, where: tuple[str, ...], url: str, networks: list[_Network]) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exoflow.config.steps import PassthruBesideStep, PassthruStep
-from exoflow.flow.asking import ask, tell
+from exoflow.flow.asking import ask, events_first, tell
 from exoflow.flow.here import Here
 
 MAX_SELECT_CHARS = 200  # of a case's name
@@ -33,6 +33,7 @@ class Passthru:
 
     def run(self, here: Here, step: PassthruStep | PassthruBesideStep) -> str:
         if isinstance(step, PassthruBesideStep):
+            events_first(here)
             tell(here, step.passthru.url, timeout=step.passthru.timeout)
             here.note("E", "passthru.beside", f"The CRM is told beside the flow: on to {step.next}")
             return "next"
@@ -43,6 +44,7 @@ class Passthru:
             here.came_back("the CRM was being asked")
             here.note("D", "passthru.again", "Whether the CRM had got the request is unknown: it is asked again")
         here.keep(asking=True)
+        events_first(here)
         settings = step.passthru
         asked = ask(here, settings.url, timeout=settings.timeout, hold=settings.hold, fallback_url=settings.fallback_url)
         here.remember(asked.answer.body if asked.answer is not None else b"")

@@ -1,0 +1,130 @@
+"""How a row of the outbox is sent, by its type: a signed delivery by POST, a dial event by GET, a status callback as a form.
+
+The body of the latter two is `{"url": …, "parameters": [[name, value], …]}`. Without a URL it is the one that the account has
+when the row is sent, so that a corrected one counts from the next attempt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from exoflow.config.model import Account
+from exoflow.crm import signing
+from exoflow.crm.http import Answer
+from exoflow.crm.mask import mask_url
+from exoflow.errors import ExoflowError
+from exoflow.store.outbox import Claimed
+
+DIAL = "dial."  # types of dial events begin so
+STATUS = "status."  # types of status callbacks
+DIAL_SECONDS = 5.0  # as next
+CALLBACK_SECONDS = 15.0  # for an address that came with the call; those of the account have their own
+
+
+class NoEndpoint(ExoflowError):
+    """The account no longer says where such rows go."""
+
+    def __init__(self, account: str, key: str) -> None:
+        super().__init__(f"account {account!r} has no `{key}` any more; configure its url again, or this is lost in the end")
+
+
+class Client(Protocol):
+    """What is needed of `crm.http.CrmClient`."""
+
+    def get(
+        self,
+        url: str,
+        params: Sequence[tuple[str, str]] = ...,
+        *,
+        deadline: float,
+        allow_private: Sequence[str] = ...,
+        mask: Collection[str] = ...,
+    ) -> Answer: ...
+
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        deadline: float,
+        allow_private: Sequence[str] = ...,
+        headers: Mapping[str, str] | None = ...,
+        mask: Collection[str] = ...,
+    ) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """`send` raises CrmFailure."""
+
+    url: str
+    send: Callable[[], Answer]
+
+
+def written(parameters: Sequence[tuple[str, str]], url: str | None = None) -> str:
+    """The body of a row that is no signed delivery."""
+    return json.dumps({"url": url, "parameters": parameters}, ensure_ascii=False, separators=(",", ":"))
+
+
+def shown(type: str, body: str, mask: Collection[str] = ()) -> Any:
+    """A row's body as people may see it."""
+    told = json.loads(body)
+    if type.startswith((DIAL, STATUS)) and told.get("url"):
+        told["url"] = mask_url(told["url"], mask)
+    return told
+
+
+def outgoing(row: Claimed, account: Account | None, client: Client, at: datetime) -> Outgoing:
+    """Raises NoEndpoint, signing.BadSecret."""
+    if account is None:
+        raise NoEndpoint(row.account, "deliveries")
+    if row.type.startswith(DIAL):
+        return _dial_event(row, account, client)
+    if row.type.startswith(STATUS):
+        return _status_callback(row, account, client)
+    return _delivery(row, account, client, at)
+
+
+def _delivery(row: Claimed, account: Account, client: Client, at: datetime) -> Outgoing:
+    where = account.deliveries
+    if where is None:
+        raise NoEndpoint(row.account, "deliveries")
+    secret, timestamp = where.secret_text(), int(at.timestamp())
+    if secret is None:
+        signed = {"webhook-id": row.webhook_id, "webhook-timestamp": str(timestamp)}
+    else:
+        signed = signing.headers(secret, row.webhook_id, timestamp, row.body)
+    headers = {"content-type": "application/json", **signed}
+    reach, mask = account.crm.allow_private, account.crm.mask
+    return Outgoing(
+        where.url,
+        lambda: client.post(where.url, row.body, deadline=where.timeout, allow_private=reach, headers=headers, mask=mask),
+    )
+
+
+def _dial_event(row: Claimed, account: Account, client: Client) -> Outgoing:
+    told, where = json.loads(row.body), account.crm.dial_events
+    url = told["url"] or (where.url if where is not None else None)
+    if url is None:
+        raise NoEndpoint(row.account, "crm.dial_events")
+    sent = [(name, value) for name, value in told["parameters"]]
+    reach, mask = account.crm.allow_private, account.crm.mask
+    seconds = DIAL_SECONDS if where is None else where.timeout
+    return Outgoing(url, lambda: client.get(url, sent, deadline=seconds, allow_private=reach, mask=mask))
+
+
+def _status_callback(row: Claimed, account: Account, client: Client) -> Outgoing:
+    told, where = json.loads(row.body), account.crm.status_callback
+    url = told["url"] or (where.url if where is not None else None)
+    if url is None:
+        raise NoEndpoint(row.account, "crm.status_callback")
+    form = urlencode([(name, value) for name, value in told["parameters"]]).encode()
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    reach, mask = account.crm.allow_private, account.crm.mask
+    seconds = CALLBACK_SECONDS if where is None else where.timeout
+    return Outgoing(url, lambda: client.post(url, form, deadline=seconds, allow_private=reach, headers=headers, mask=mask))

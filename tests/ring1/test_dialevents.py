@@ -1,0 +1,134 @@
+"""Dial events: what CRMs receive when agents' phones are rung, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hall import ASHA, BYE, MEENA, RAVI, Hall, eventually
+
+from exoflow.calls.model import CallFacts, CallState, Leg
+from exoflow.config.model import Account
+from exoflow.crm import sender
+from exoflow.crm.dialect import dial_event
+from exoflow.crm.outgoing import shown, written
+from exoflow.flow import asking
+from exoflow.sim import AgentScript
+from exoflow.sim.crm import Reply, Request
+
+Start = Callable[..., Hall]
+
+EVENTS = Path(__file__).parents[1] / "dialect" / "events"
+BEGUN = datetime(2026, 1, 5, 4, 30, 0, tzinfo=UTC)  # 10:00:00 in India
+STEPS: dict[str, Any] = {
+    "agents": {"connect": {"numbers": [ASHA, RAVI], "ring_seconds": 5}, "answered": "tell", "unanswered": "tell"},
+    "tell": {"passthru": {"url": "crm:/passthru"}, "ok": "bye", "redirect": "bye"},
+    "bye": BYE,
+}
+ACCOUNT: dict[str, Any] = {
+    "agents": {"asha": {"number": ASHA, "email": "asha@acme.example"}, "ravi": {"number": RAVI}, "meena": {"number": MEENA}},
+    "crm": {"allow_private": ["127.0.0.1/32"], "dial_events": {"url": "crm:/dial?key=K"}},
+}
+
+
+def account() -> Account:
+    agents = {"a": {"number": "+919999999903", "email": "a@shop.example"}}
+    flows = {"main": {"start": "bye", "steps": {"bye": {"hangup": {}}}}}
+    return Account.model_validate({"name": "Acme", "agents": agents, "flows": flows})
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EVENTS.glob("*.txt")))
+def test_parameters_are_as_the_dialect_has_them(name: str) -> None:
+    lines = [line for line in (EVENTS / f"{name}.txt").read_text().splitlines() if not line.startswith("#")]
+    wanted = [tuple(line.split("=", 1)) for line in lines]
+    has = dict(wanted)
+    withheld = not has["CallFrom"]
+    facts = CallFacts("0123456789abcdef0123456789abcdef", "c", BEGUN, "PRI1", "9902", "", "+919999999902", account="acme")
+    facts.caller, facts.caller_withheld = (None, True) if withheld else ("+919999999901", False)
+    leg = Leg("u", 2, "+91" + has["DialWhomNumber"][1:], "PRI1", None if withheld else "a")
+    now = datetime.fromisoformat(has["CurrentTime"]).replace(tzinfo=ZoneInfo("Asia/Kolkata"))
+    assert dial_event(CallState(facts), leg, has["Status"], now=now, account=account()) == wanted
+
+
+def told(h: Hall, path: str = "/dial") -> list[tuple[str | None, str | None]]:
+    return [(one.get("Status"), one.get("DialWhomNumber")) for one in h.crm.to(path)]
+
+
+def test_each_phone_is_told_of_when_it_rings_and_when_it_is_free(hall: Start) -> None:
+    h = hall(STEPS, agents={ASHA: AgentScript.busy(), RAVI: AgentScript.answers(2, 5)}, account=ACCOUNT)
+    h.crm.script("/dial", Reply(200))
+    _, call = h.run()
+    wanted = [("busy", "09876543210"), ("free", "09876543210"), ("busy", "09876543211"), ("free", "09876543211")]
+    assert told(h) == wanted
+    events = h.crm.to("/dial")
+    assert [event.method for event in events] == ["GET"] * 4
+    assert {event.get("key") for event in events} == {"K"}
+    assert [event.get("AgentEmail") for event in events] == ["asha@acme.example"] * 2 + [""] * 2
+    assert {event.get("CallSid") for event in events} == {call.facts.id}
+    eventually(lambda: all(one.state == "delivered" for one in h.deliveries(call)))
+    assert [one.type for one in h.deliveries(call)] == ["dial.busy", "dial.free"] * 2 + ["call.ended"]
+
+
+def test_they_come_before_the_passthru_and_the_end(hall: Start) -> None:
+    h = hall(STEPS, agents={ASHA: AgentScript.answers(2, 5)}, account=ACCOUNT)
+    h.crm.script("/dial", Reply(200, delay=0.3))
+    h.run()
+    h.crm.wait_for_deliveries(1)
+    assert [one.path for one in h.crm.requests] == ["/dial", "/dial", "/passthru", "/deliveries"]
+
+
+def test_nobody_is_told_unless_the_account_wants_it(hall: Start) -> None:
+    h = hall(STEPS, agents={ASHA: AgentScript.answers(2, 5)})
+    _, call = h.run()
+    assert [one.type for one in h.deliveries(call)] == ["call.ended"]
+
+
+def test_a_pop_up_that_nobody_takes_is_not_sent_behind_the_passthru(hall: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "EVENTS_SECONDS", 0.3)
+    monkeypatch.setattr(sender, "DIAL_SCHEDULE", (0.0, 3.0))
+    passed: list[float] = []
+
+    def dial(request: Request) -> Reply:
+        return Reply(503)
+
+    def passthru(request: Request) -> Reply:
+        passed.append(request.at)
+        return Reply(200)
+
+    h = hall(STEPS, agents={ASHA: AgentScript.answers(2, 5)}, account=ACCOUNT)
+    h.crm.script("/dial", dial)
+    h.crm.script("/passthru", passthru)
+    _, call = h.run()
+
+    def over() -> bool:
+        return [one.state for one in h.deliveries(call)][-1] == "delivered"
+
+    eventually(over, 60)
+    busy, free, ended = h.deliveries(call)
+    assert (busy.type, busy.state) == ("dial.busy", "dead")
+    assert "passthru came first" in busy.problem
+    assert (free.type, ended.type) == ("dial.free", "call.ended")
+    assert not [one for one in h.crm.to("/dial") if one.get("Status") == "busy" and one.at > passed[0]]
+
+
+def test_a_call_that_comes_back_tells_of_each_phone_once(hall: Start) -> None:
+    h = hall(STEPS, agents={ASHA: AgentScript.answers(2, 8)}, account=ACCOUNT)
+    h.crm.script("/dial", Reply(200))
+    phone = h.call()
+    h.until(lambda: any(leg.answered_at for state in h.states.values() for leg in state.legs))
+    eventually(lambda: h.crm.to("/dial"))
+    h.service.stop()
+    h.serve()
+    call = h.ended(phone)
+    eventually(lambda: all(one.state == "delivered" for one in h.deliveries(call)))
+    assert told(h) == [("busy", "09876543210"), ("free", "09876543210")]
+
+
+def test_a_body_is_shown_without_secrets() -> None:
+    body = written([("CallSid", "a")], "https://crm.example/dial?key=secret&shop=7")
+    assert shown("dial.busy", body)["url"] == "https://crm.example/dial?key=***&shop=7"
+    assert shown("call.ended", '{"url": "https://crm.example/?key=a"}') == {"url": "https://crm.example/?key=a"}
