@@ -77,6 +77,7 @@ class AgentsAnswer:
     playback: Playback | None = None
     headers: dict[str, str] = field(default_factory=dict)  # of SIP
     trunk: str | None = None
+    events_url: str | None = None  # where dial events go (section 4.4)
     ignored: tuple[str, ...] = ()  # keys of the dialect that this version knows of and does not act on
 
 
@@ -171,7 +172,7 @@ class _Programmable(_Strict):
     start_call_playback: _Playback | None = _NOT_ACTED_ON
     in_call_playback: Any = _NOT_ACTED_ON
     parallel_ringing: _Parallel | None = None
-    dial_passthru_event_url: Any = _NOT_ACTED_ON
+    dial_passthru_event_url: Annotated[str, AfterValidator(_web_address)] | None = None
     distribute_calls: Any = _NOT_ACTED_ON
     # the call-centre variant
     destination_type: Any = _NOT_ACTED_ON
@@ -244,6 +245,7 @@ def _programmable(text: str, ours: Collection[str], trunks: Collection[str]) -> 
         playback=_playback(told.start_call_playback),
         headers=_headers(told.custom_params),
         trunk=told.destination.trunk,
+        events_url=told.dial_passthru_event_url,
         ignored=tuple(_ignored(told)),
     )
 

@@ -119,6 +119,7 @@ def _ask_crm(here: Here, connect: ConnectSettings, how: How) -> Plan | None:
     told = ask_in_turn(here, question)
     if told is None:
         return None
+    here.at.dial_url = told.events_url or ""
     here.note("F", "crm.agents", f"The CRM named {len(told.numbers)} agents", numbers=told.numbers, ignored=list(told.ignored))
     if not told.numbers and connect.fallback is not None:
         return None

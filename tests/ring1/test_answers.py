@@ -13,7 +13,7 @@ from exoflow.crm.answers import MAX_NUMBERS, BadAnswer, parse_agents
 from exoflow.crm.http import Answer, CrmClient
 
 ANSWERS = Path(__file__).parents[1] / "dialect" / "answers"
-NOTHING = ("record", "dual", "ring_seconds", "talk_seconds", "shown", "at_once", "music", "playback", "trunk")
+NOTHING = ("record", "dual", "ring_seconds", "talk_seconds", "shown", "at_once", "music", "playback", "trunk", "events_url")
 NOTHING_SAID = dict.fromkeys(NOTHING) | {"again": False, "headers": {}, "ignored": []}
 OURS = {"ours": {"+919999999902"}, "trunks": {"trunk-2134"}}
 

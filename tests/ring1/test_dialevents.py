@@ -81,6 +81,20 @@ def test_they_come_before_the_passthru_and_the_end(hall: Start) -> None:
     assert [one.path for one in h.crm.requests] == ["/dial", "/dial", "/passthru", "/deliveries"]
 
 
+def test_the_crms_answer_names_another_address_for_them(hall: Start) -> None:
+    steps = STEPS | {
+        "agents": {"connect": {"url": "crm:/connect", "ring_seconds": 5}, "answered": "tell", "unanswered": "tell"}
+    }
+    h = hall(steps, agents={ASHA: AgentScript.answers(2, 5)}, account=ACCOUNT)
+    h.crm.script("/dial", Reply(200))
+    h.crm.script("/popup", Reply(200))
+    h.crm.script("/connect", Reply.agents(ASHA, dial_passthru_event_url=h.crm.url("/popup?token=T")))
+    _, call = h.run()
+    eventually(lambda: all(one.state == "delivered" for one in h.deliveries(call)))
+    assert told(h) == told(h, "/popup") == [("busy", "09876543210"), ("free", "09876543210")]
+    assert {event.get("token") for event in h.crm.to("/popup")} == {"T"}
+
+
 def test_nobody_is_told_unless_the_account_wants_it(hall: Start) -> None:
     h = hall(STEPS, agents={ASHA: AgentScript.answers(2, 5)})
     _, call = h.run()

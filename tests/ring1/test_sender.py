@@ -271,7 +271,7 @@ def test_ten_attempts_over_75_hours_then_given_up(world, caplog):
 
 def test_jitter_is_a_fifth_to_either_side(world):
     sender = Sender(world.store, world.client, world.accounts.get)
-    waits = [sender._wait(2, 0) for _ in range(300)]
+    waits = [sender._wait(SCHEDULE[2], 0) for _ in range(300)]
     assert 240 <= min(waits) < 265
     assert 335 < max(waits) <= 360
 
