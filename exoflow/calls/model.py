@@ -12,6 +12,9 @@ from exoflow.telephony.causes import LegOutcome
 Stage = Literal["A", "B", "C", "D", "E", "F", "G", "H"]
 
 
+PASSING = {"kept": False}  # a field that is for this process only: another one finds it in the leg's CDR
+
+
 @dataclass(slots=True)
 class Entry:
     """One dated line of the journey: what happened, why, and what shows it."""
@@ -45,6 +48,8 @@ class Leg:
     outcome: LegOutcome = "ringing"
     meaning: str = ""  # a sentence
     seen: bool = False  # were the leg's own events seen, or is this drawn from the caller's leg only?
+    # CONNECT of an agent who is then asked whether he takes the call; the talk begins later, or not at all
+    picked_up_at: datetime | None = field(default=None, metadata=PASSING)
 
     @property
     def talk_seconds(self) -> float:

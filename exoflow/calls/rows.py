@@ -17,7 +17,7 @@ from exoflow.store.changes import Row
 _FACTS = tuple(f.name for f in fields(CallFacts))
 _LISTS = ("legs", "recordings", "journey")
 _STATE = tuple(f.name for f in fields(CallState) if f.name not in ("facts", *_LISTS))
-_LEG = tuple(f.name for f in fields(Leg))
+_LEG = tuple(f.name for f in fields(Leg) if f.metadata.get("kept", True))
 _RECORDING = tuple(f.name for f in fields(Recording))
 _ENTRY = tuple(f.name for f in fields(Entry))
 

@@ -104,6 +104,13 @@ class Fallback(Target):
         return self
 
 
+class Confirm(Prompt):
+    """What an agent is asked when he answers."""
+
+    key: PhoneKey = Field("1", description="key that takes the call")
+    seconds: StrictInt = Field(15, ge=3, le=60, description="seconds for it from the agent's answer, the prompts included")
+
+
 class Connect(Target):
     url: Url | None = Field(None, description="the CRM that names the agents, asked by GET")
     fallback_url: Url | None = Field(None, description="asked if `url` gives no answer in time, or none that can be used")
@@ -115,6 +122,13 @@ class Connect(Target):
     ring_seconds: StrictInt = Field(30, ge=5, le=MAX_RING_SECONDS, description="seconds one agent is rung")
     talk_seconds: StrictInt = Field(3600, ge=10, le=MAX_TALK_SECONDS, description="seconds after which a talk is cut")
     parallel: StrictInt = Field(1, ge=1, le=MAX_AT_ONCE, description="phones that ring at once; the first to answer talks")
+    whisper: Prompt | None = Field(
+        None, description="what an agent who answers hears first, alone, in the account's language; the caller hears ringing on"
+    )
+    confirm: Confirm | None = Field(
+        None, description="then asks for a key, so that no mailbox takes the call; without it the next agent is rung"
+    )
+    opening: Prompt | None = Field(None, description="what both hear when their talk begins, in the account's language")
     ringback: Prompt | None = Field(None, description="what the caller hears while agents ring; Indian ringback unless set")
     hold: Prompt | None = Field(None, description="what the caller hears while the CRM is asked; a soft tone unless set")
 

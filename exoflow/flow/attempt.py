@@ -147,10 +147,10 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
             talked = any(leg.answered_at is not None or legends.connected(complete, leg) for leg in legs)
             _wait_for_releases(told, TALK_RELEASE_SECONDS if talked or ended else RELEASE_SECONDS, talked=talked)
         # from here to the end of the step's next `keep` nothing waits: what is told and what is kept are written together
-        for leg, events in zip(legs, told, strict=True):
+        for leg in legs:
             if leg.released_at is None:
                 legends.draw_end(here, leg, complete, alone=len(legs) == 1)
-            legends.judge(here, leg, had_leg=leg.setup_at is not None or not lines.up, picked_up=events.answered_at is not None)
+            legends.judge(here, leg, had_leg=leg.setup_at is not None or not lines.up)
     if not watched:
         _say_unwatched(here, legs)
     for leg in legs:
@@ -164,6 +164,7 @@ def _changed(here: Here, leg: Leg, events: LegEvents, *, asked: bool) -> None:
     leg.setup_at, leg.alerting_at, leg.early_media_at = events.setup_at, events.alerting_at, events.early_media_at
     # with an agent who is asked first the talk begins later than his answer
     leg.answered_at = events.bridged_at if asked else events.answered_at
+    leg.picked_up_at = events.answered_at if asked else None
     if events.released_at is not None:
         leg.released_at, leg.cause, leg.q850 = events.released_at, events.cause, events.q850
     here.call.update_leg(leg)

@@ -113,8 +113,8 @@ def _draw(here: Here, leg: Leg, complete: Headers | None, at: datetime, *, alone
         leg.answered_at = shown or leg.dialled_at
 
 
-def judge(here: Here, leg: Leg, *, had_leg: bool, picked_up: bool = False) -> None:
-    """Its outcome and meaning. `picked_up`: by somebody who was then asked whether he takes the call."""
+def judge(here: Here, leg: Leg, *, had_leg: bool) -> None:
+    """Its outcome and meaning."""
     if here.session.hung_up and leg.answered_at is None and leg.cause in ("", CALLER_LEFT):
         leg.outcome, leg.meaning = "caller_gone", "The caller left while the agent's phone was being rung."
     else:
@@ -125,7 +125,7 @@ def judge(here: Here, leg: Leg, *, had_leg: bool, picked_up: bool = False) -> No
             alerting=leg.alerting_at is not None,
             early_media=leg.early_media_at is not None,
             had_leg=had_leg,
-            picked_up=picked_up,
+            picked_up=leg.picked_up_at is not None,
         )
     here.call.update_leg(leg)
 

@@ -12,6 +12,7 @@ from exoflow.crm.answers import AgentsAnswer, parse_agents
 from exoflow.crm.dialect import CONNECT_HEADERS
 from exoflow.crm.http import Answer
 from exoflow.flow import recording as recordings
+from exoflow.flow import whisper
 from exoflow.flow.asking import Question, ask_in_turn
 from exoflow.flow.attempt import How
 from exoflow.flow.here import Here
@@ -97,7 +98,9 @@ def _plan(here: Here, connect: ConnectSettings) -> Plan:
 
 def _how(here: Here, connect: ConnectSettings) -> How:
     """As the step says."""
-    return How(connect.ring_seconds, connect.talk_seconds, connect.parallel)
+    opening = "" if connect.opening is None else whisper.for_agents(here, connect.opening)
+    ask = whisper.asked(here, connect)
+    return How(connect.ring_seconds, connect.talk_seconds, connect.parallel, ask=ask, opening=opening)
 
 
 def _ask_crm(here: Here, connect: ConnectSettings, how: How) -> Plan | None:

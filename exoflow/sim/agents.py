@@ -48,11 +48,25 @@ class AgentScript:
     cause: str = ""  # released by the network with this instead of answering
     no_channel: bool = False  # our own trunk has no free channel: 34 without a leg
     name: str = ""
+    presses: str = ""  # keys, when he has answered
+    press_after: float = 1.0  # CONNECT to the first key, and between two; `talk_seconds` then count from the last
     hand: Callable[[Handset], None] | None = None  # is told of each ringing; who holds the handset decides from there on
 
     @classmethod
     def answers(cls, after: float = 2.0, talks: float | None = 10.0, *, name: str = "") -> AgentScript:
         return cls(answer_after=after, talk_seconds=talks, name=name)
+
+    @classmethod
+    def accepts(
+        cls, key: str = "1", press_after: float = 2.0, *, after: float = 2.0, talks: float | None = 10.0
+    ) -> AgentScript:
+        """Answers, listens, and presses a key, or several."""
+        return cls(answer_after=after, presses=key, press_after=press_after, talk_seconds=talks)
+
+    @classmethod
+    def mailbox(cls, after: float = 2.0, lasts: float | None = None) -> AgentScript:
+        """Answers and knows no keys."""
+        return cls(answer_after=after, talk_seconds=lasts)
 
     @classmethod
     def busy(cls) -> AgentScript:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import gevent
@@ -15,6 +16,7 @@ from gevent.event import Event
 
 from exoflow.sim.agents import RELEASE_SECONDS, AgentScript, Handset
 from exoflow.sim.arguments import split_outside, variables_of
+from exoflow.sim.asking import Asking
 from exoflow.sim.causes import cause_name
 from exoflow.sim.channel import Channel
 from exoflow.sim.frames import is_true
@@ -42,6 +44,7 @@ class Attempt:
     cause: str = ""
     answered: bool = False
     had_leg: bool = True
+    heard: list[str] = field(default_factory=list)  # by an agent who was asked before the call was his
 
 
 @dataclass
@@ -82,6 +85,8 @@ class BLeg:
         self.channel: Channel | None = None
         self.cause = ""  # why it ended, also without a channel
         self.changed = Event()
+        self.asking: Asking | None = None
+        self._accepted = False
         self._life: gevent.Greenlet | None = None
         self.attempt: Attempt | None = None
 
@@ -111,6 +116,10 @@ class BLeg:
         self.channel = self._channel(trunk, slot, digits, shape, uuid)
         self.attempt.uuid = self.channel.uuid
         self._life = self.switch.spawn(self._live, self.channel)
+        limit = self.variables.get("leg_timeout", "")
+        # else the whole attempt ends first, with a cause of its own
+        if limit.isdigit() and 0 < int(limit) < int(self.variables.get("originate_timeout", "0")):
+            self.switch.clock.later(int(limit) + 1, self._rang_too_long, self.channel)
 
     def _channel(self, trunk: Trunk, slot: int, digits: str, shape: Callable[[int], str], uuid: str) -> Channel:
         if uuid and uuid in self.switch.channels:
@@ -195,6 +204,7 @@ class BLeg:
             steps.append((after, lambda channel: channel.hangup(cause_name(script.cause))))
         elif script.answer_after is not None:
             steps.append((script.answer_after, self._answer))
+            steps += [(script.press_after, partial(self._press, key)) for key in script.presses]
             if script.talk_seconds is not None:
                 steps.append((script.talk_seconds, lambda channel: channel.hangup("NORMAL_CLEARING")))
         return steps
@@ -207,7 +217,32 @@ class BLeg:
         channel.answer()
         assert self.attempt is not None
         self.attempt.answered = True
-        if found := _SCHED_HANGUP.match(self.variables.get("execute_on_answer", "")):
+        self._limit("execute_on_answer", channel)
+        if Asking.wanted(self.variables):
+            self.asking = Asking(self.session, channel, self.variables, self._take)
+            self.asking.begin()
+            self.attempt.heard = self.asking.heard
+            self.session.phone.agent("is asked", self.script.name or channel.destination)
+
+    def _rang_too_long(self, channel: Channel) -> None:
+        """check_per_channel_timeouts (switch_ivr_originate.c:360)."""
+        if not channel.answered:
+            channel.hangup("ALLOTTED_TIMEOUT")
+
+    def _press(self, key: str, channel: Channel) -> None:
+        if self.asking is not None and not self._accepted:
+            self.asking.pressed(key)
+
+    def _take(self) -> None:
+        self._accepted = True
+        self._tell()
+
+    def begins_to_talk(self, channel: Channel) -> None:
+        """What is run on its leg when the bridge begins (switch_ivr_bridge.c:645)."""
+        self._limit("execute_on_pre_bridge", channel)
+
+    def _limit(self, variable: str, channel: Channel) -> None:
+        if found := _SCHED_HANGUP.match(self.variables.get(variable, "")):
             self.switch.clock.later(float(found[1]), channel.hangup, cause_name(found[2] or "ALLOTTED_TIMEOUT"))
 
     def _pause(self, channel: Channel, seconds: float) -> bool:
@@ -248,6 +283,8 @@ class BLeg:
         """Answered, or audio of the network when it is not ignored."""
         if self.channel is None or self.channel.hung_up:
             return False
+        if self.asking is not None:
+            return self._accepted
         early = self.channel.media and not is_true(self._ignoring())
         return self.channel.answered or early
 

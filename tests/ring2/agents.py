@@ -6,6 +6,7 @@ A behaviour is a function of one `Attempt`; the ones here are made by name: `age
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ class Attempt:
         self.at = int(call.data["Caller-Channel-Created-Time"]) / 1e6
         self.alerting_at: float | None = None
         self.answered_at: float | None = None
+        self.pressed_at: list[float] = []
         self.ended_at: float | None = None
         self.cause = ""
         """why it ended, as the exchange saw it"""
@@ -77,6 +79,11 @@ class Attempt:
 
     def pause(self, seconds: float) -> None:
         self.call.pause(seconds)
+
+    def press(self, key: str) -> None:
+        # `execute send_dtmf` would wait behind an endless playback
+        self.pressed_at.append(time.time())
+        self.call.command(f"api uuid_send_dtmf {self.uuid} {key}")
 
     def hangup(self, cause: str) -> None:
         # `execute hangup` would wait behind an endless playback
@@ -159,10 +166,18 @@ def announcement(seconds: float = FOREVER, hz: int = 620) -> Behaviour:
     return play
 
 
-def answers(*, alerts_after: float = 0, after: float = 0.5, talk: float | None = None, hz: int | None = 880) -> Behaviour:
+def answers(
+    *,
+    alerts_after: float = 0,
+    after: float = 0.5,
+    listens: float = 1.0,
+    presses: str = "",
+    talk: float | None = None,
+    hz: int | None = 880,
+) -> Behaviour:
     """Alerts after `alerts_after` seconds (mobile networks: 3-8), rings `after` seconds, answers and speaks at `hz`.
 
-    Hangs up after `talk` seconds, or waits for the other side to do so.
+    Before each key that it presses it listens so long. Hangs up after `talk` seconds, or waits for the other side to do so.
     """
 
     def play(attempt: Attempt) -> None:
@@ -170,6 +185,9 @@ def answers(*, alerts_after: float = 0, after: float = 0.5, talk: float | None =
         attempt.ring()
         attempt.pause(after)
         attempt.answer(hz)
+        for key in presses:
+            attempt.pause(listens)
+            attempt.press(key)
         attempt.pause(FOREVER if talk is None else talk)
         attempt.hangup("NORMAL_CLEARING")
 

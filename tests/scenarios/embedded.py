@@ -68,8 +68,14 @@ def agent(behaviour: Any) -> AgentScript:
     """A telephone as it is written in a scenario."""
     kind, value = next(iter(behaviour.items())) if isinstance(behaviour, dict) else (behaviour, None)
     if kind == "answers":
-        value = {"alerts": 0.2, "after": 1.0, "talks": None} | (value or {})
-        return AgentScript(alert_after=value["alerts"], answer_after=value["after"], talk_seconds=value["talks"])
+        value = {"alerts": 0.2, "after": 1.0, "presses": "", "listens": 1.0, "talks": None} | (value or {})
+        return AgentScript(
+            alert_after=value["alerts"],
+            answer_after=value["after"],
+            presses=value["presses"],
+            press_after=value["listens"],
+            talk_seconds=value["talks"],
+        )
     if kind == "rejects":
         return AgentScript(alert_after=0.2, answer_after=value or 1.0, cause="CALL_REJECTED")
     if kind == "announcement":

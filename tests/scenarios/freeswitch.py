@@ -73,8 +73,14 @@ def agent(behaviour: Any) -> Behaviour:
     """A telephone as it is written in a scenario."""
     kind, value = next(iter(behaviour.items())) if isinstance(behaviour, dict) else (behaviour, None)
     if kind == "answers":
-        value = {"alerts": 0.2, "after": 1.0, "talks": None} | (value or {})
-        return phones.answers(alerts_after=value["alerts"], after=value["after"], talk=value["talks"])
+        value = {"alerts": 0.2, "after": 1.0, "presses": "", "listens": 1.0, "talks": None} | (value or {})
+        return phones.answers(
+            alerts_after=value["alerts"],
+            after=value["after"],
+            presses=value["presses"],
+            listens=value["listens"],
+            talk=value["talks"],
+        )
     if kind == "rejects":
         return _rings_then(value or 1.0, "CALL_REJECTED")
     if kind == "announcement":

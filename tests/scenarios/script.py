@@ -21,7 +21,8 @@ Keys of a scenario:
     withheld, diverted_from     the caller's number is hidden; who sent the call on
     agents     who answers how: asha, ravi, meena to a behaviour, or to a list of them, one for each attempt:
                {answers: {after: 1, talks: 2, alerts: 0.3}}, busy, {rejects: 1}, silent, announcement, unreachable,
-               {released: CAUSE}; a name left out is a number that does not exist
+               {released: CAUSE}; one who answers may press keys first:
+               {answers: {listens: 1, presses: "1", talks: 2}}; a name left out is a number that does not exist
     crm        what a path answers (200 unless told): a status, a text, {agents: […]}, {plain: […]},
                {status:, body:, delay:, type:}, {sound: seconds} of silence as audio (`crm:/path` in a text is the scenario's
                own CRM), or a list of these, one for each request

@@ -26,9 +26,10 @@ class Connect:
     """Rings agents one after another until one of them talks with the caller: those of a `group`, `numbers`, or those whom the
     CRM at `url` names, or else that at `fallback_url`; `fallback` is rung when they name nobody usable. Each is rung
     `ring_seconds`, or `parallel` of them at once; if the caller's own trunk is the trouble, the next one is tried. The
-    CRM's JSON may say more (docs/connect-answers.md), also that it wants to be asked after each attempt that failed. The
-    caller hears `ringback`, and `hold` while the CRM is asked. With `record` the talk is recorded, unless the caller
-    refused it (`consent`).
+    CRM's JSON may say more (docs/connect-answers.md), also that it wants to be asked after each attempt that failed. An
+    agent who answers hears `whisper` alone, and with `confirm` he must press a key, so that no mailbox takes the call;
+    until then the caller hears ringing on, and then both hear `opening`. The caller hears `ringback`, and `hold` while the
+    CRM is asked. With `record` the talk is recorded, unless the caller refused it (`consent`).
 
     Branches: `answered` after the talk; `unanswered` if nobody talked with the caller.
     Caller gone: `answered` if there was a talk, else `unanswered`; nobody is rung for a caller who has left.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # a failed bridge goes on by itself only after these, when continue_on_fail is unset (facts, pri-and-freetdm 8)
 _GOES_ON = ("NO_ANSWER", "NO_USER_RESPONSE", "ORIGINATOR_CANCEL")
+_OPENING = re.compile(r"uuid_broadcast \S+ (\S+) both")  # what both hear when their talk begins
 _DIALSTATUS = {
     "USER_BUSY": "BUSY",
     "NO_ANSWER": "NOANSWER",
@@ -143,7 +144,10 @@ def _talk(session: Session, leg: BLeg) -> None:
     session.switch.bus.fire("CHANNEL_BRIDGE", a, head=[("Bridge-A-Unique-ID", a.uuid), ("Bridge-B-Unique-ID", b.uuid)])
     name = leg.script.name or b.destination
     session.phone.agent("talks", name)
-    talk_began(session, b.times["Answered"])
+    talk_began(session, b.times["Answered" if leg.asking is None else "Bridged"])
+    leg.begins_to_talk(b)
+    if opening := _OPENING.fullmatch(leg.variables.get("api_before_bridge", "")):
+        session.execute("playback", opening[1])
     while session.wait(None, lambda: b.hung_up) == "break":
         pass  # uuid_break does not end a talk
     leg.end(a.cause if a.hung_up else "NORMAL_CLEARING")
