@@ -11,7 +11,6 @@ Held are also the numbers of those who call us, for their phone is in use, and o
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +20,6 @@ from dataclasses import dataclass
 from exoflow.errors import ExoflowError
 from exoflow.esl.codec import Event
 from exoflow.telephony.numbers import to_e164
-
-log = logging.getLogger("exoflow.agents")
 
 MANY_LATELY = 1000  # channels whose end was heard: an event of theirs that comes later is no new leg
 # a leg that was claimed and never seen on the switch may yet be dialled by its call when that comes back; calls do within
@@ -173,7 +170,6 @@ class Claims:
             return
         if claim.seen or self.clock() - claim.since >= UNSEEN_SECONDS:
             self.found_over += 1
-            log.info("the claim on %s ends: the switch has no channel %s", claim.number, channel)
             self.release(channel)
 
     def _put(self, claim: Claim) -> None:

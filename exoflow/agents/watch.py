@@ -78,9 +78,12 @@ class Watch:
         except ExoflowError as error:
             log.warning("claims are held against the switch later: %s", error)
             return
+        before = self._claims.found_over
         for uuid in asked:
             if uuid not in there:
                 self._claims.missing(uuid)
+        if over := self._claims.found_over - before:
+            log.info("%d claims end, for the switch has no channel of them any more", over)
 
     def _remember(self) -> None:
         """Legs that may yet be dialled by their calls when those come back, and callers who are on the line."""

@@ -122,7 +122,7 @@ class Box(FreeSwitch):
         shutil.copytree(PROJECT / "dialplan", self.conf / "dialplan")
         for name, (old, new) in SUBSTITUTIONS.items():
             replace_once(self.conf / name, old, new)
-        rtp = free_udp_block(400, 20000, 28000)
+        rtp = free_udp_block(600, 20000, 28000)
         values = (
             self.exoflow_hosts,
             self.other_hosts,
@@ -130,9 +130,9 @@ class Box(FreeSwitch):
             self.cdr_folder,
             self.event_port,
             rtp,
-            rtp + 398,
+            rtp + 598,
         )
-        self._set_vars(dict(zip(VARS, values, strict=True)))
+        self.set_vars(dict(zip(VARS, values, strict=True)))
         fill(
             HERE / "sofia.conf.xml",
             self.conf / "autoload_configs" / "sofia.conf.xml",
@@ -143,7 +143,8 @@ class Box(FreeSwitch):
         shutil.copy(self.conf / "secrets.xml.example", secret)
         replace_once(secret, "CHANGE-ME", self.password)
 
-    def _set_vars(self, values: dict[str, object]) -> None:
+    def set_vars(self, values: dict[str, object]) -> None:
+        """Of vars.xml; a running switch takes them at `reloadxml`."""
         path = self.conf / "vars.xml"
         lines = path.read_text().splitlines(keepends=True)
         for name, value in values.items():

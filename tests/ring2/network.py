@@ -202,14 +202,14 @@ class Exchange(FreeSwitch):
             call.close()
 
     def _configure(self) -> None:
-        rtp = free_udp_block(400, 28000, 32000)
+        rtp = free_udp_block(600, 28000, 32000)
         values = {
             "AGENTS_PORT": self._phones.port,
             "EVENT_PORT": self.event_port,
             "PASSWORD": self.password,
             "SIP_PORT": self.sip_port,
             "RTP_START": rtp,
-            "RTP_END": rtp + 398,
+            "RTP_END": rtp + 598,
         }
         (self.conf / "autoload_configs").mkdir(parents=True)
         for name in ("freeswitch.xml", "autoload_configs/exchange.xml"):
