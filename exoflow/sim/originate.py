@@ -20,6 +20,7 @@ from exoflow.sim.asking import Asking
 from exoflow.sim.causes import cause_name
 from exoflow.sim.channel import Channel
 from exoflow.sim.frames import is_true
+from exoflow.sim.sounds import sounds_of
 from exoflow.telephony.dialstring import MAX_AT_ONCE
 
 if TYPE_CHECKING:
@@ -240,6 +241,10 @@ class BLeg:
     def begins_to_talk(self, channel: Channel) -> None:
         """What is run on its leg when the bridge begins (switch_ivr_bridge.c:645)."""
         self._limit("execute_on_pre_bridge", channel)
+        assert self.attempt is not None
+        for name, said in self.variables.items():
+            if name.startswith("execute_on_pre_bridge_") and said.startswith("playback "):
+                self.attempt.heard += [sound.text for sound in sounds_of(said.partition(" ")[2])]
 
     def _limit(self, variable: str, channel: Channel) -> None:
         if found := _SCHED_HANGUP.match(self.variables.get(variable, "")):

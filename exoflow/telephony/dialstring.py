@@ -34,6 +34,9 @@ MAX_ASK_SECONDS = 120  # as long as a caller may be rung for
 MAX_AT_ONCE = 5  # phones that ring at once for one caller, as in the dialect: each takes a channel of the trunk
 # between the limit of the last leg that is being asked and that of the whole attempt: both are counted in whole seconds
 ASK_MARGIN = 2
+# variables of this beginning are run on a channel when its talk begins (switch_ivr_bridge.c:645), each in the leg's own
+# thread: a broadcast to both would wait in the caller's queue, which an app's `bridge` has locked, for the talk's end
+ON_BRIDGE = "execute_on_pre_bridge_opening"
 ASK_PAUSE_MS = 3000  # of silence for the key, before an agent who is asked hears it once more
 
 
@@ -106,8 +109,9 @@ def dial_string(
 ) -> str:
     """The dial string of one attempt: of one phone, or of up to MAX_AT_ONCE that ring at once, the first to answer wins.
 
-    `cli` is the number the agent sees, digits only; None leaves it to FreeSWITCH. `opening` is a sound that both hear when
-    their talk begins, `headers` are of SIP and mean nothing to a span, `extra` are further variables of each leg.
+    `cli` is the number the agent sees, digits only; None leaves it to FreeSWITCH. `opening` is a sound that he hears when
+    the talk begins (the caller does by his channel's own ON_BRIDGE), `headers` are of SIP and mean nothing to a span,
+    `extra` are further variables of each leg.
 
     The ring limit stands twice: `originate_timeout` bounds the whole attempt, `leg_timeout` the leg (read in
     switch_ivr_originate.c:2577 and 3167). With `ask` the attempt is bounded by both times; a leg that answers has the second
@@ -121,7 +125,9 @@ def dial_string(
     for header, value in headers.items():
         name = f"sip_h_{_checked(_HEADER, 'name of a SIP header', header)}"
         variables[name] = _checked(_HEADER_VALUE, f"SIP header {header}", value)
-    own = [_own(phone, opening) for phone in phones]
+    if opening:
+        variables[ON_BRIDGE] = f"'playback {_checked(_SOUND, 'sound', opening)}'"
+    own = [_own(phone) for phone in phones]
     if len(phones) == 1:
         variables = own[0] | variables
     for name, value in extra.items():
@@ -157,14 +163,9 @@ def _common(ring_seconds: int, talk_seconds: int, cli: str | None, ask: Ask | No
     }
 
 
-def _own(phone: Phone, opening: str) -> dict[str, str]:
+def _own(phone: Phone) -> dict[str, str]:
     """What one leg has for itself."""
-    if phone.uuid is None:
-        return {}
-    found = {"origination_uuid": _checked(_UUID, "leg's uuid", phone.uuid)}
-    if opening:
-        found["api_before_bridge"] = f"'uuid_broadcast {phone.uuid} {_checked(_SOUND, 'sound', opening)} both'"
-    return found
+    return {} if phone.uuid is None else {"origination_uuid": _checked(_UUID, "leg's uuid", phone.uuid)}
 
 
 def _joined(variables: Mapping[str, str]) -> str:

@@ -108,8 +108,18 @@ def test_both_hear_the_opening(hall: Start) -> None:
     h = hall(asking(opening={"say": "This call is recorded."}, record="dual"), agents={ASHA: AgentScript.answers(2, 6)})
     phone, state = h.run()
     assert phone.texts == ["This call is recorded.", "Goodbye."]
+    assert h.switch.attempts[0].heard == ["This call is recorded."]
     assert [recording.state for recording in state.recordings] == ["good"]
     assert h.switch.violations == []
+
+
+def test_an_opening_is_not_that_of_the_step_before(hall: Start) -> None:
+    steps = asking(opening={"say": "This call is recorded."})
+    steps["sorry"] = {"connect": {"numbers": [RAVI]}, "answered": "after", "unanswered": "after"}
+    steps["agents"]["connect"]["numbers"] = [ASHA]
+    h = hall(steps, agents={ASHA: AgentScript.busy(), RAVI: AgentScript.answers(1, 3)})
+    phone, _ = h.run()
+    assert phone.texts == ["Goodbye."]
 
 
 def test_the_talk_limit_counts_from_the_key(hall: Start) -> None:

@@ -16,6 +16,7 @@ from exoflow.flow.hunt import ring_all
 from exoflow.flow.legends import settle_unheard
 from exoflow.flow.plan import Plan, next_round, planned
 from exoflow.lines.legs import RecordingEvents
+from exoflow.telephony.dialstring import ON_BRIDGE
 
 # India's ringing tone, made by FreeSWITCH itself while a leg is set up (facts, pri-and-freetdm.md section 8)
 INDIAN_RINGBACK = "%(400,200,400,450);%(400,2000,400,450)"
@@ -103,6 +104,7 @@ def _prepare(here: Here, connect: ConnectSettings, plan: Plan) -> None:
         "RECORD_BRIDGE_REQ": "true",  # talk only: no ringing, no prompts
         "RECORD_STEREO": "true" if plan.record == "dual" else "false",
         "RECORD_MIN_SEC": "0",  # a talk of two seconds is a talk
+        ON_BRIDGE: f"playback {plan.how.opening}" if plan.how.opening else "",  # of a step before there may be one
     }
     here.execute("multiset", f"^^{_EDGE}" + _EDGE.join(f"{name}={value}" for name, value in variables.items()))
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # a failed bridge goes on by itself only after these, when continue_on_fail is unset (facts, pri-and-freetdm 8)
 _GOES_ON = ("NO_ANSWER", "NO_USER_RESPONSE", "ORIGINATOR_CANCEL")
-_OPENING = re.compile(r"uuid_broadcast \S+ (\S+) both")  # what both hear when their talk begins
 _DIALSTATUS = {
     "USER_BUSY": "BUSY",
     "NO_ANSWER": "NOANSWER",
@@ -146,8 +145,8 @@ def _talk(session: Session, leg: BLeg) -> None:
     session.phone.agent("talks", name)
     talk_began(session, b.times["Answered" if leg.asking is None else "Bridged"])
     leg.begins_to_talk(b)
-    if opening := _OPENING.fullmatch(leg.variables.get("api_before_bridge", "")):
-        session.execute("playback", opening[1])
+    for name in [name for name in a.variables if name.startswith("execute_on_pre_bridge")]:
+        session.execute(*a.variables[name].partition(" ")[::2])
     while session.wait(None, lambda: b.hung_up) == "break":
         pass  # uuid_break does not end a talk
     leg.end(a.cause if a.hung_up else "NORMAL_CLEARING")
