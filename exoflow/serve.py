@@ -16,7 +16,6 @@ from exoflow.calls.net import Net
 from exoflow.calls.tidings import SignedTidings, together
 from exoflow.config.model import Account, Config
 from exoflow.crm.audio import AudioCache
-from exoflow.crm.callback import CallbackTidings
 from exoflow.crm.dialevents import dial_tidings
 from exoflow.crm.http import CrmClient
 from exoflow.crm.resend import Resends
@@ -27,6 +26,7 @@ from exoflow.esl.server import CallServer
 from exoflow.esl.session import CallSession
 from exoflow.flow.editions import Editions
 from exoflow.flow.here import Parts
+from exoflow.flow.placing import Placing
 from exoflow.flow.reception import Reception
 from exoflow.lines import fallback
 from exoflow.lines.lines import Lines
@@ -65,7 +65,7 @@ class Service:
         self._encoder = Encoder(beside(self.store.path, "mp3"), find())
         self.links = self._make_links(config)
         self.book = CallBook(self.store, accounts=self._account)
-        self.book.tidings = together(dial_tidings, SignedTidings(self.links), CallbackTidings(self.links))
+        self.book.tidings = together(dial_tidings, SignedTidings(self.links))
         self.crm = CrmClient()
         self.audio = AudioCache(config.prompts.folder / FETCHED, self.crm)
         self.sender = Sender(self.store, self.crm, self._account)
@@ -85,6 +85,8 @@ class Service:
         )
         self.reload_problem = ""  # why the last reload was refused; empty: it was not
         self._held: dict[str, CallSession] = {}  # calls that have a socket, by channel
+        room = lambda: self.server.max_calls - self.server.active  # noqa: E731
+        self._placing = Placing(self.book, self.lines, self.staff.claims, lambda: self.config, room)
         self.net = self._make_net()
         self._lost = LostCalls(self.net, self.book, self.lines, lambda: self.config, self._held.__contains__)
         self.lines.on_up += [self._lost.hurry, self.staff.watch.hurry]
@@ -156,7 +158,7 @@ class Service:
             crm=self.crm.breaker.state,
         )
         gate = Gate(self._account)
-        calls = CallPages(self.store, gate, links=self.links)
+        calls = CallPages(self.store, gate, self._placing.place, links=self.links)
         recordings = None
         if self.links is not None:
             recordings = RecordingPages(self.links, self.store, lambda: self.config, gate, self._encoder)

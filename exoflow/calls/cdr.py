@@ -21,6 +21,7 @@ from exoflow.errors import CdrError
 from exoflow.telephony.causes import MAX_Q850, by_name
 
 SUFFIX = ".cdr.json"
+PLACED = "exo_placed"  # on the first leg of a call that we placed (dialplan/from-pri/10-trunk.xml)
 CONTEXT = "from-pri"  # dialplan/from-pri.xml
 MAX_BYTES = 1 << 20  # real ones have 5 to 20 kB; a caller's SIP headers can make them longer, each 4 kB at most
 MAX_TEXT = 64  # characters of what the exchange sent as a number
@@ -91,6 +92,11 @@ class CallEnd:
         return self.context == CONTEXT or any(name.startswith("exo_") for name in self.variables)
 
     @property
+    def placed(self) -> bool:
+        """Was it placed by us (flow/placing.py)? Its record then was on disk before anybody was rung."""
+        return self.variables.get(PLACED) == "true"
+
+    @property
     def originated(self) -> list[str]:
         """The legs that were dialled for this call, by whomever, in their order."""
         text = self.variables.get("originated_legs", "").removeprefix("ARRAY::")
@@ -115,6 +121,8 @@ def parse(text: str | bytes) -> CallEnd | LegEnd:
         raise CdrError("it has no callflow")
     match _part(cdr, "channel_data").get("direction"):
         case "inbound":
+            return _call(uuid, variables, flow)
+        case "outbound" if variables.get(PLACED) == "true":
             return _call(uuid, variables, flow)
         case "outbound":
             return _leg(uuid, variables, flow)

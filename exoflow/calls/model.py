@@ -77,9 +77,22 @@ class Recording:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What was asked for when an account placed the call itself, by the Calls API (exotel-dialect.md, section 5)."""
+
+    to: str | None  # E.164, rung when `caller` has answered; None: the flow takes the call
+    ring: int  # seconds each of the two is rung
+    limit: int  # seconds of the whole call, from the first answer
+    record: Literal["none", "mono", "dual"] = "none"
+    custom_field: str = ""
+    status_callback: str = ""  # URL; empty: nobody is told
+    events: tuple[str, ...] = ("terminal",)  # of which it is told: `answered`, `terminal`
+
+
 @dataclass(slots=True)
 class CallFacts:
-    """What is known when a call arrives."""
+    """What is known when a call arrives, or is placed: then `caller` is who is rung first, and `dialled` what he sees."""
 
     id: str  # ours, 32 hex digits: the dialect's CallSid
     channel: str  # FreeSWITCH's uuid of the caller's leg
@@ -93,6 +106,7 @@ class CallFacts:
     account: str | None = None
     flow: str | None = None
     diverted_from: str | None = None  # the customer-facing number
+    placed: Placed | None = None  # None: it came in
 
 
 CallOutcome = Literal["answered", "missed", "abandoned", "served", "voicemail", "refused", "lost"]

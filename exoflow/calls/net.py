@@ -183,12 +183,17 @@ class Net:
             closed = stored.get(end.channel if isinstance(end, CallEnd) else end.caller)
             if closed:
                 done.append(one.uuid)
-            elif isinstance(end, LegEnd) or (closed is None and not end.ours):
+            elif isinstance(end, LegEnd) or (closed is None and self._is_unknown(end)):
                 if self._is_nobodys(one, end, known=closed is not None):
                     done.append(one.uuid)
             else:
                 self._take_call(one, end, known=closed is not None, taken_ids=stored.keys() & ids)
         self._remove(done)
+
+    def _is_unknown(self, end: CallEnd) -> bool:
+        """Of a call that the store does not know: is there nothing to record by its CDR? Of one that we placed it has neither
+        who was rung nor for what."""
+        return not end.ours or (end.placed and self._book.of_channel(end.channel) is None)
 
     def _put_aside(self, found: list[Found]) -> None:
         strange = [one for one in found if one.problem and one.age > WHOLE_SECONDS]

@@ -66,6 +66,7 @@ def call_data(state: CallState, address: Address = lambda recording: None) -> di
     return {
         "call": facts.id,
         "account": facts.account,
+        "direction": "inbound" if facts.placed is None else "outbound-api",
         "flow": facts.flow,
         "trunk": facts.trunk,
         "number": facts.dialled,
@@ -77,6 +78,7 @@ def call_data(state: CallState, address: Address = lambda recording: None) -> di
         "reason": state.reason or None,
         "reason_text": reason_text(state) or None,
         "digits": state.digits,
+        "placed": None if facts.placed is None else {"to": facts.placed.to, "custom_field": facts.placed.custom_field},
         "created_at": iso(facts.created_at),
         "ring_at": iso(state.ring_at),
         "answered_at": iso(state.answered_at),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, select
 from sqlalchemy.engine import Connection
 
-from exoflow.calls.model import CallFacts, CallState, Entry, Leg, Recording
+from exoflow.calls.model import CallFacts, CallState, Entry, Leg, Placed, Recording
 from exoflow.store import tables as t
 from exoflow.store.changes import Row
 
@@ -24,6 +24,7 @@ _ENTRY = tuple(f.name for f in fields(Entry))
 
 def call_row(state: CallState, closed_at: datetime | None) -> Row:
     row = {name: _sound(getattr(state.facts, name)) for name in _FACTS}
+    row["placed"] = None if state.facts.placed is None else asdict(state.facts.placed)
     row.update({name: _sound(getattr(state, name)) for name in _STATE})
     row["closed_at"] = closed_at
     return row
@@ -70,7 +71,10 @@ def load(
 
 
 def _state(row: Any) -> CallState:
-    return CallState(CallFacts(**{name: row[name] for name in _FACTS}), **{name: row[name] for name in _STATE})
+    facts = CallFacts(**{name: row[name] for name in _FACTS})
+    if row["placed"] is not None:
+        facts.placed = Placed(**{**row["placed"], "events": tuple(row["placed"]["events"])})
+    return CallState(facts, **{name: row[name] for name in _STATE})
 
 
 def _of_calls(connection: Connection, table: Table, ids: Sequence[str]) -> Any:

@@ -64,15 +64,23 @@ class EntryData(BaseModel):
     evidence: dict[str, Any] = Field(description="what shows it; empty where the delivery would be too long")
 
 
+class PlacedData(BaseModel):
+    """What was asked for when the account placed the call; `caller` is who was rung first."""
+
+    to: str | None = Field(description="the second number, E.164; null: the flow took the call")
+    custom_field: str = Field(description="CustomField as it was given")
+
+
 class CallData(BaseModel):
     """A call, whole."""
 
     call: str = Field(description="id of the call, the dialect's CallSid: 32 hex digits", pattern="^[0-9a-f]{32}$")
     seq: int = Field(ge=1, description="rising with each of the call's deliveries")
     account: str = Field(description="name of the account's file")
+    direction: Literal["inbound", "outbound-api"] = Field(description="outbound-api: the account placed it by the Calls API")
     flow: str | None
-    trunk: str = Field(description="where it came in")
-    number: str | None = Field(description="our number that was called, E.164")
+    trunk: str = Field(description="where it came in, or over which it was placed")
+    number: str | None = Field(description="our number that was called, or that who was rung saw; E.164")
     dialled: str = Field(description="its digits as the exchange sent them")
     diverted_from: str | None = Field(description="the customer-facing number, E.164")
     caller: str | None = Field(description="E.164; null: withheld, or not readable")
@@ -81,6 +89,7 @@ class CallData(BaseModel):
     reason: str | None = Field(description="code of the journey's line that explains the outcome")
     reason_text: str | None = Field(description="that line's sentence")
     digits: str = Field(description="the last digits collected; stars for secret ones")
+    placed: PlacedData | None = Field(description="what was asked for when it was placed; null: it came in")
     created_at: Moment = Field(description="the call arrived")
     ring_at: Moment | None = Field(description="the caller heard it ring")
     answered_at: Moment | None = Field(description="from here the caller pays")

@@ -108,16 +108,6 @@ class Prompts(Strict):
         return self.voices.get(language or "", self.voice)
 
 
-class StatusCallback(Strict):
-    """Where the account's CRM hears that a call was answered, or is over, in the dialect's form (docs/deliveries.md)."""
-
-    url: Url = Field(description="receives POSTs of a form")
-    events: list[Literal["terminal", "answered"]] = Field(
-        default_factory=list, description="of which it is told, with all fields; the end alone, with few fields, unless set"
-    )
-    timeout: StrictFloat = Field(15, gt=0, le=30, description="seconds for the whole answer")
-
-
 class Number(Strict):
     number: OurNumber = Field(description="our number, E.164")
     trunk: str = Field(description="the trunk it is on, a name under `trunks`")
@@ -126,7 +116,6 @@ class Number(Strict):
         None, pattern=r"^[0-9]{2,10}$", description="digits the exchange sends; the number's end unless set"
     )
     flow: str = Field(description="the flow that answers it")
-    status_callback: StatusCallback | None = Field(None, description="of its calls, in place of the account's in `crm`")
     arguments: Arguments = Field(default_factory=dict, alias="with", description="values for the flow's `parameters`")
 
     @property
@@ -223,6 +212,16 @@ class DialEvents(Strict):
     timeout: StrictFloat = Field(5, gt=0, le=10, description="seconds for the whole answer")
 
 
+class StatusCallback(Strict):
+    """Where the account's CRM hears that a call was answered, or is over, in the dialect's form (docs/deliveries.md)."""
+
+    url: Url = Field(description="receives POSTs of a form")
+    events: list[Literal["terminal", "answered"]] = Field(
+        default_factory=list, description="of which it is told, with all fields; the end alone, with few fields, unless set"
+    )
+    timeout: StrictFloat = Field(15, gt=0, le=30, description="seconds for the whole answer")
+
+
 class Crm(Strict):
     allow_private: list[str] = Field(
         default_factory=list, description="private networks (CIDR) this account's URLs may reach, e.g. 10.1.0.0/16"
@@ -232,10 +231,13 @@ class Crm(Strict):
     status_callback: StatusCallback | None = Field(None, description="the dialect's StatusCallback; nowhere unless set")
 
 
+KEY_NAME = r"^[A-Za-z0-9_-]{2,64}$"  # an account's id may be one
+
+
 class ApiKey(Strict):
     """Made by `exoflow api-key`, which shows the token once."""
 
-    key: str = Field(pattern=r"^[A-Za-z0-9_-]{4,64}$", description="its name: the user of Basic auth")
+    key: str = Field(pattern=KEY_NAME, description="its name: the user of Basic auth")
     token_hash: str = Field(
         pattern=r"^scrypt\$14\$8\$1\$[A-Za-z0-9_-]{22}\$[A-Za-z0-9_-]{43}$",
         description="scrypt of its token; never the token itself",
@@ -244,6 +246,12 @@ class ApiKey(Strict):
 
 class Api(Strict):
     keys: list[ApiKey] = Field(default_factory=list, max_length=20, description="who may read the account's calls")
+    place_calls: bool = Field(
+        False, description="`true`: they may also place calls (`Calls/connect`), which cost channels and money"
+    )
+    calls_a_minute: StrictInt = Field(
+        10, ge=1, le=600, description="calls that may be placed in a minute, by all keys together"
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> Api:

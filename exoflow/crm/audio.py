@@ -150,18 +150,9 @@ class AudioCache:
         return found
 
     def _on_disk(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        def quietly() -> tuple[Any, Exception | None]:
-            try:
-                return function(*arguments), None
-            except Exception as problem:  # as a value: gevent would print it as an unhandled exception of its thread
-                return None, problem
-
         if self._disk is None:
             self._disk = ThreadPool(1)
-        found, problem = self._disk.apply(quietly)
-        if problem is not None:
-            raise problem
-        return found
+        return self._disk.apply(function, arguments)
 
     # --- from a URL ---------------------------------------------------------------------------------
 

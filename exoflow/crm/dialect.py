@@ -100,7 +100,7 @@ def parameters(
         ("CallSid", facts.id),
         ("CallFrom", caller),
         ("CallTo", ours),
-        ("Direction", "incoming"),
+        ("Direction", "incoming" if facts.placed is None else "outbound-dial"),
         ("ForwardedFrom", _diverted_from(facts.diverted_from)),
         ("Created", _rfc_time(facts.created_at.astimezone(zone))),
         ("DialCallDuration", str(_seconds(_span(leg, now)))),
@@ -111,17 +111,19 @@ def parameters(
         status = dial_call_status(state)
         sent += [("DialCallStatus", status), ("Insights[DialCallStatus]", status)]
     sent += [
-        ("StartTime", naive_time(facts.created_at.astimezone(zone))),
+        ("StartTime", _naive_time(facts.created_at.astimezone(zone))),
         ("EndTime", NO_END_TIME),
-        ("CurrentTime", naive_time(now.astimezone(zone))),
+        ("CurrentTime", _naive_time(now.astimezone(zone))),
         ("DialWhomNumber", national(state.legs[-1].number) if state.legs else ""),
         ("From", caller),
         ("To", ours),
-        ("flow_id", _number_of(f"{account_id}/{facts.flow or ''}")),
+        ("flow_id", flow_number(account_id, facts.flow or "")),
         ("tenant_id", _number_of(account_id)),
         ("ProcessStatus", "null"),
     ]
     sent += _recording(state.recordings, recording_url, now.astimezone(zone))
+    if facts.placed is not None and facts.placed.custom_field:
+        sent.append(("CustomField", facts.placed.custom_field))
     if pressed := state.digits if digits is None else digits:
         sent.append(("digits", f'"{_digits(pressed)}"'))
     if state.legs:
@@ -145,7 +147,7 @@ def dial_event(state: CallState, leg: Leg, status: str, *, now: datetime, accoun
         ("Created", _rfc_time(facts.created_at.astimezone(zone))),
         ("From", caller),
         ("To", ours),
-        ("CurrentTime", naive_time(now.astimezone(zone))),
+        ("CurrentTime", _naive_time(now.astimezone(zone))),
         ("DialWhomNumber", national(leg.number)),
         ("Status", status),
         ("EventType", "Dial"),
@@ -222,7 +224,7 @@ def _digits(text: str) -> str:
     return "".join(c for c in text if c in "0123456789*#+")
 
 
-def naive_time(local: datetime) -> str:
+def _naive_time(local: datetime) -> str:
     """`2026-01-05 10:00:01`; a zone, RFC 2822 or an epoch here lose the event at the receiver."""
     return local.strftime("%Y-%m-%d %H:%M:%S")
 
@@ -230,6 +232,11 @@ def naive_time(local: datetime) -> str:
 def _rfc_time(local: datetime) -> str:
     """`Mon, 05 Jan 2026 10:00:01`, as `Created` really comes, without a zone."""
     return f"{_DAYS[local.weekday()]}, {local.day:02} {_MONTHS[local.month - 1]} {local.year} {local:%H:%M:%S}"
+
+
+def flow_number(account_id: str, flow: str) -> str:
+    """What is sent as `flow_id`."""
+    return _number_of(f"{account_id}/{flow}")
 
 
 def _number_of(name: str) -> str:
@@ -253,7 +260,7 @@ def _recording(
     usable = [recording for recording in recordings if recording.state != "failed"]
     if recording_url is None or not usable:
         return []
-    by = naive_time(local + RECORDING_DELAY)
+    by = _naive_time(local + RECORDING_DELAY)
     return [("RecordingUrl", recording_url(usable[-1])), ("RecordingAvailableBy", by)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import gevent
 from gevent import socket
+from gevent.event import AsyncResult
 from gevent.event import Event as Signal
 from greenswitch.esl import InboundESL
 
@@ -75,6 +76,20 @@ class SwitchLink(Wire, InboundESL):
 
     def kill(self, channel: str, cause: str = "NORMAL_CLEARING") -> None:
         self.api(f"uuid_kill {safety.uuid(channel)} {safety.cause(cause)}")
+
+    def background(self, command: str, job: str) -> None:
+        """Starts an API command in a thread of the switch's own; its end is told by a BACKGROUND_JOB event with this Job-UUID.
+
+        Raises UnsafeText, CommandRefused, DeadlineExceeded, Disconnected.
+        """
+        begun = AsyncResult()
+        text = f"bgapi {safety.line('command', command)}\nJob-UUID: {safety.uuid(job)}\n\n"
+        self.write(text.encode(), begun.set)
+        reply = self._wait(begun, "reply to `bgapi`", self.reply_seconds)
+        if isinstance(reply, ExoflowError):
+            raise reply
+        if reply.refused:
+            raise CommandRefused("bgapi", reply.data.strip())
 
     def exists(self, channel: str) -> bool:
         return self.api(f"uuid_exists {safety.uuid(channel)}").strip() == "true"

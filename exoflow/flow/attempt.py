@@ -16,7 +16,7 @@ from exoflow.calls.model import Leg
 from exoflow.config.model import Trunk
 from exoflow.errors import CallEnded, DeadlineExceeded
 from exoflow.esl.codec import Headers
-from exoflow.flow import legends
+from exoflow.flow import legends, placed
 from exoflow.flow.here import Here
 from exoflow.lines import trunks
 from exoflow.lines.legs import LegEvents
@@ -114,7 +114,7 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
     endpoint = trunks.endpoint(trunk)
     dialled = dial_string(
         [Phone(endpoint, leg.number, leg.uuid) for leg in legs],
-        cli=how.cli.get(legs[0].trunk, trunk.outbound.cli),
+        cli=how.cli.get(legs[0].trunk) or placed.cli_on(here.call.state.facts, legs[0].trunk) or trunk.outbound.cli,
         ring_seconds=how.ring,
         talk_seconds=how.talk,
         ask=how.ask,

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from exoflow.calls import arrival
 from exoflow.calls.book import CallBook
 from exoflow.calls.call import Call
-from exoflow.calls.cdr import CallEnd
+from exoflow.calls.cdr import PLACED, CallEnd
 from exoflow.calls.model import CallFacts
 from exoflow.config.model import Account, Route
 from exoflow.errors import CallEnded
 from exoflow.esl.codec import Headers
 from exoflow.esl.server import REFUSED_CAUSE, REFUSED_Q850
 from exoflow.esl.session import CallSession
-from exoflow.flow import engine, recording
+from exoflow.flow import engine, placed, recording
 from exoflow.flow.editions import differs
 from exoflow.flow.gone import GoneSession
 from exoflow.flow.here import QUICK_SECONDS, Here, Parts
@@ -41,7 +41,14 @@ class Reception:
         """The handler of the server. A call ends on the configuration it began with."""
         known = self._book.resume(session.uuid) if _came_back(session.channel) else None
         if known is not None:
-            self._go_on(self._parts(known.state.config), session, known)
+            parts = self._parts(known.state.config)
+            if placed.is_awaited(known.state):
+                placed.begin(known, _moment(session.channel.get("Caller-Channel-Answered-Time")))
+            self._go_on(parts, session, known)
+            return
+        if session.channel.variable(PLACED):
+            log.error("a call that was placed has no record that can be read: channel %s is hung up", session.uuid)
+            session.hang_up("NORMAL_TEMPORARY_FAILURE")
             return
         parts = self._parts(None)
         facts, routes = self._facts(parts, session.channel, session.uuid)
@@ -64,10 +71,12 @@ class Reception:
     def refuse(self, session: CallSession) -> None:
         """A call above the process's limit, which the server has hung up: it has its record all the same."""
         parts = self._parts(None)
-        facts, routes = self._facts(parts, session.channel, session.uuid)
-        call = self._book.open(facts, routes[0].account if len(routes) == 1 else None)
-        call.state.config = parts.config.kept.hash
-        arrival.note(call)
+        call = self._book.resume(session.uuid) if session.channel.variable(PLACED) else None
+        if call is None:
+            facts, routes = self._facts(parts, session.channel, session.uuid)
+            call = self._book.open(facts, routes[0].account if len(routes) == 1 else None)
+            call.state.config = parts.config.kept.hash
+            arrival.note(call)
         most = parts.config.switch.max_calls
         text = f"Refused: {most} calls at once are the limit of this process; raise switch.max_calls if the machine bears more"
         call.note("B", "calls.limit", text)
@@ -93,6 +102,9 @@ class Reception:
         Does nothing if the call is closed, or is being gone on with.
         """
         if call.closed:
+            return
+        if placed.is_awaited(call.state) and end.answered_at is None:
+            placed.not_reached(call, end.cause, end.q850, end.ended_at)
             return
         if end.fallback:
             call.wants_agent()  # he did not get what he called for: somebody has to call back
@@ -121,20 +133,22 @@ class Reception:
             _turn_away(session, call, routes if len(routes) > 1 else [])
             return
         if account is None or _entry(state.facts, account) is None:
-            call.note("C", "flow.gone", "The call came back and its flow is no longer in the configuration")
-            session.hang_up("NORMAL_TEMPORARY_FAILURE")
-            call.close("lost", "flow.gone")
+            _flow_gone(session, call)
             return
         here = _here(parts, session, call, state.facts.account, account)
-        here.restore()
-        recording.check_left(here)
+        if state.facts.placed is None or session.channel.variable("exo_entry") != "1":
+            here.restore()
+            recording.check_left(here)
         _run(here)
 
 
 def _run(here: Here) -> None:
     """The caller's own phone is in use meanwhile: an agent who rings us is not rung."""
-    channel = here.session.uuid
-    with here.parts.staff.claims.calling(here.call.state.facts.caller, channel, lambda: here.caller_gone):
+    channel, state = here.session.uuid, here.call.state
+    with (
+        here.parts.staff.claims.calling(state.facts.caller, channel, lambda: here.caller_gone),
+        placed.limited(state, here.parts.lines),
+    ):
         engine.run(here)
 
 
@@ -145,18 +159,30 @@ def _came_back(channel: Headers) -> bool:
 
 
 def _here(parts: Parts, session: CallSession | GoneSession, call: Call, account_id: str, account: Account) -> Here:
-    return Here(parts, session, call, account_id, account, _entry(call.state.facts, account) or "")
+    facts = call.state.facts
+    return Here(parts, session, call, account_id, placed.account_of(account, facts.placed), _entry(facts, account) or "")
+
+
+def _flow_gone(session: CallSession | GoneSession, call: Call) -> None:
+    call.note("C", "flow.gone", "The call came back and its flow is no longer in the configuration")
+    session.hang_up("NORMAL_TEMPORARY_FAILURE")
+    call.close("lost", "flow.gone")
 
 
 def _entry(facts: CallFacts, account: Account) -> str | None:
     """The flow that answers a call, as it is run for the number that was dialled; None if there is none any more."""
+    if facts.placed is not None and facts.placed.to is not None:
+        return placed.TWO_NUMBERS
     name = next((n.entry for n in account.numbers if (n.number, n.flow) == (facts.dialled, facts.flow)), facts.flow)
     return name if name in account.flows else None
 
 
 def _created(channel: Headers) -> datetime:
     """When the SETUP came in, by the switch's clock."""
-    text = channel.get("Caller-Channel-Created-Time")
+    return _moment(channel.get("Caller-Channel-Created-Time"))
+
+
+def _moment(text: str) -> datetime:
     return datetime.fromtimestamp(int(text) / 1e6, UTC) if text.isascii() and text.isdigit() else datetime.now(UTC)
 
 

@@ -20,6 +20,7 @@ EVENTS = (
     "DTMF",
     "RECORD_START",
     "RECORD_STOP",
+    "BACKGROUND_JOB",
 )
 
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import gevent
+from gevent.event import AsyncResult
 
 from exoflow.config.model import EventSocket, Trunk
 from exoflow.errors import Disconnected, ExoflowError
 from exoflow.esl.codec import Event
 from exoflow.esl.link import SwitchLink
-from exoflow.lines import listing
+from exoflow.lines import dialling, listing
+from exoflow.lines.dialling import Jobs
 from exoflow.lines.legs import EVENTS, LegEvents, RecordingEvents
 from exoflow.lines.listing import Channel
 from exoflow.lines.occupancy import Occupancy
@@ -41,6 +43,7 @@ class Lines:
         self._legs: dict[str, LegEvents] = {}
         self._recordings: dict[str, RecordingEvents] = {}
         self._keys: deque[tuple[str, int, str]] = deque(maxlen=MAX_KEYS)  # channel, epoch microseconds, key
+        self._jobs = Jobs()
         self._reload_owed = False
         self.problem = "not connected yet"
         self.on_up: list[Callable[[], None]] = []  # told of each connection
@@ -88,6 +91,21 @@ class Lines:
     def existing(self, channels: Sequence[str]) -> set[str]:
         """Those of them that the switch has now. Raises DeadlineExceeded, Disconnected."""
         return listing.existing(self._up_link(), channels)
+
+    def kill(self, channel: str, cause: str) -> None:
+        """Ends a channel. Raises CommandRefused (it has ended), DeadlineExceeded, Disconnected."""
+        self._up_link().kill(channel, cause)
+
+    def no_room(self, trunk: str, waiting: int) -> str:
+        """As dialling.no_room."""
+        return dialling.no_room(self._up_link(), trunk, waiting)
+
+    @contextmanager
+    def originate(self, dial_string: str, number: str, channel: str) -> Iterator[AsyncResult]:
+        """Has a leg rung that is a call of its own, as dialling.originate; the result is what that prints at its end."""
+        with self._jobs.begun(channel) as result:
+            dialling.originate(self._up_link(), dial_string, number, channel)
+            yield result
 
     def core(self) -> str:
         """The switch's own uuid, another after each start. Raises CommandRefused, DeadlineExceeded, Disconnected."""
@@ -146,6 +164,7 @@ class Lines:
                 link.closed.wait()
                 self.problem = str(link.close_reason)
                 self._occupancy.forget()
+                self._jobs.lost(self.problem)
                 log.error("event socket lost: %s", self.problem)
             gevent.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
             failures += 1
@@ -191,6 +210,9 @@ class Lines:
             recording = self._recordings.get(event.get("Record-File-Path"))
             if recording is not None:
                 recording.hear(event)
+            return
+        if event.name == "BACKGROUND_JOB":
+            self._jobs.hear(event)
             return
         if event.name == "DTMF":
             text = event.get("Event-Date-Timestamp")

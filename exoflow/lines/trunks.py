@@ -27,3 +27,8 @@ def endpoint(trunk: Trunk) -> Endpoint:
         return Endpoint("span", trunk.span, trunk.outbound.hunt, prefix)
     assert trunk.gateway is not None  # the model has one of the two
     return Endpoint("gateway", trunk.gateway, trunk.outbound.hunt, prefix)
+
+
+def cli(e164: str) -> str:
+    """One of our numbers as the exchange wants it for caller id: the national number, without a prefix (Outbound.cli)."""
+    return e164.removeprefix("+91") if e164.startswith("+91") else e164.removeprefix("+")

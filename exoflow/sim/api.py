@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from exoflow.sim.apps.basic import schedule_transfer
 from exoflow.sim.causes import cause_name
 from exoflow.sim.dialplan import DialplanError
+from exoflow.sim.placed import originate
 
 if TYPE_CHECKING:
     from exoflow.sim.channel import Channel
@@ -108,6 +109,13 @@ def _reloadxml(switch: EmbeddedSwitch, arguments: str) -> str:
     return "+OK [Success]\n"
 
 
+def _limit_usage(switch: EmbeddedSwitch, arguments: str) -> str:
+    words = arguments.split()
+    if len(words) < 3:
+        return "-USAGE: <backend> <realm> <id> [rates]\n"
+    return str(switch.limits.get(f"{words[1]}_{words[2]}", 0))
+
+
 def _global_getvar(switch: EmbeddedSwitch, arguments: str) -> str:
     return switch.globals.get(arguments.strip(), "")
 
@@ -175,7 +183,9 @@ _COMMANDS: dict[str, Callable[[EmbeddedSwitch, str], str]] = {
     "uuid_transfer": _uuid_transfer,
     "sched_del": _sched_del,
     "sched_transfer": _sched_transfer,
+    "originate": originate,
     "reloadxml": _reloadxml,
+    "limit_usage": _limit_usage,
     "global_getvar": _global_getvar,
     "global_setvar": _global_setvar,
     "status": _status,

@@ -364,11 +364,17 @@ class Listener:
     def _background(self, command: Command, text: str) -> str | None:
         job = command.get("job-uuid") or str(uuids.uuid4())
         self._send(f"Content-Type: command/reply\nReply-Text: +OK Job-UUID: {job}\nJob-UUID: {job}\n\n".encode())
+        if text.startswith("originate "):  # which takes its time, and has a thread of its own
+            self.switch.spawn(self._job, job, text)
+        else:
+            self._job(job, text)
+        return None
+
+    def _job(self, job: str, text: str) -> None:
         name, _, arguments = text.partition(" ")
         body = self._api(text).encode()
         tail = [("Job-UUID", job), ("Job-Command", name), *([("Job-Command-Arg", arguments)] if arguments else [])]
         self.switch.bus.fire("BACKGROUND_JOB", tail=tail, body=body)
-        return None
 
     def _linger(self, lower: str) -> str:
         if self.session is None:

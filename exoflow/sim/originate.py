@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 60.0  # seconds, of call_timeout
 _DIGITS = re.compile(r"[0-9*#]{1,32}\Z")
-_SCHED_HANGUP = re.compile(r"sched_hangup[ :]+\+?(\d+)(?: +(\w+))?")
+SCHED_HANGUP = re.compile(r"sched_hangup[ :]+\+?(\d+)(?: +(\w+))?")
 
 
 @dataclass
@@ -97,7 +97,7 @@ class BLeg:
 
     def start(self) -> None:
         """Takes a B-channel and sends SETUP; without a channel `cause` is set at once and there are no events."""
-        found = _endpoint(self.session, self.leg.endpoint)
+        found = endpoint_of(self.switch, self.leg.endpoint, self.session)
         if isinstance(found, str):
             self.cause = found
             return
@@ -247,7 +247,7 @@ class BLeg:
                 self.attempt.heard += [sound.text for sound in sounds_of(said.partition(" ")[2])]
 
     def _limit(self, variable: str, channel: Channel) -> None:
-        if found := _SCHED_HANGUP.match(self.variables.get(variable, "")):
+        if found := SCHED_HANGUP.match(self.variables.get(variable, "")):
             self.switch.clock.later(float(found[1]), channel.hangup, cause_name(found[2] or "ALLOTTED_TIMEOUT"))
 
     def _pause(self, channel: Channel, seconds: float) -> bool:
@@ -302,9 +302,10 @@ class BLeg:
         return self.channel is not None and (self.channel.ringing or self.channel.media)
 
 
-def _endpoint(session: Session, text: str) -> tuple[Trunk, str, str, Callable[[int], str]] | str:
+def endpoint_of(
+    switch: EmbeddedSwitch, text: str, session: Session | None = None
+) -> tuple[Trunk, str, str, Callable[[int], str]] | str:
     """Trunk, hunting, digits and the channel's name by timeslot; or the cause by which it fails without a leg."""
-    switch: EmbeddedSwitch = session.switch
     kind, _, rest = text.partition("/")
     if kind.lower() == "freetdm":
         span, _, rest = rest.partition("/")

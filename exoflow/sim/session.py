@@ -174,9 +174,18 @@ class Session:
 
     def run(self) -> None:
         """Routes and executes until the call is over, then reports it."""
+        self.switch.bus.fire("CHANNEL_CREATE", self.channel)
+        self._run()
+
+    def run_answered(self, destination: str, context: str) -> None:
+        """Of a leg that was dialled: an answered one is transferred to where `originate` wants it (switch_ivr_originate.c)."""
+        self.transfer(destination, context)
+        self.away = False
+        self._run()
+
+    def _run(self) -> None:
         channel = self.channel
         try:
-            self.switch.bus.fire("CHANNEL_CREATE", channel)
             while not channel.hung_up:
                 channel.state = "CS_ROUTING"
                 self.route = self.switch.dialplan.hunt(self, channel.destination, channel.context)

@@ -236,11 +236,17 @@ class EmbeddedSwitch:
         )
         for name, value in (self._line_variables(span, slot, withheld) | dict(variables or {})).items():
             channel.set(name, value)
+        self.spawn(self.session_of(channel, phone).run)
+        return phone
+
+    def session_of(self, channel: Channel, phone: Phone) -> Session:
+        """A call's, of whose first leg this is the telephone."""
         session = Session(channel, phone)
         phone.session, phone.uuid = session, channel.uuid
+        if phone not in self.phones:
+            self.phones.append(phone)
         self.register(channel)
-        self.spawn(session.run)
-        return phone
+        return session
 
     @staticmethod
     def _line_variables(span: Trunk, slot: int, withheld: bool) -> dict[str, str]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0003"  # the newest revision; a test holds it equal to alembic's own head
+HEAD = "0004"  # the newest revision; a test holds it equal to alembic's own head
 APPLICATION_ID = 0x65786F66  # "exof" in SQLite's header: tells our file from a stranger's
 
 
@@ -75,6 +75,7 @@ calls = Table(
     Column("closed_at", Utc),  # NULL: the call is going on, or its process died
     Column("progress", JSON, nullable=False, server_default="{}"),  # where in its flow it is, for another process
     Column("config", Text, nullable=False, server_default=""),  # hash of the configuration it began with
+    Column("placed", JSON(none_as_null=True)),  # what was asked for when it was placed; NULL: it came in
     Index("calls_created", "created_at"),
     Index("calls_account", "account", "created_at"),
     Index("calls_caller", "account", "caller", "created_at"),

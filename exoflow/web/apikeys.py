@@ -28,10 +28,13 @@ class NewKey:
     token_hash: str
 
 
-def new_key() -> NewKey:
-    """Hexadecimal, so that `https://KEY:TOKEN@host/` needs no escapes; a letter first, so that YAML sees no number."""
+def new_key(name: str | None = None) -> NewKey:
+    """`name`: of the key, if it is not to be made up.
+
+    Hexadecimal, so that `https://KEY:TOKEN@host/` needs no escapes; a letter first, so that YAML sees no number.
+    """
     token = secrets.token_hex(TOKEN_BYTES)
-    return NewKey(f"k{secrets.token_hex(8)}", token, hashed(token))
+    return NewKey(name or f"k{secrets.token_hex(8)}", token, hashed(token))
 
 
 def hashed(token: str) -> str:

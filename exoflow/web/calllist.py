@@ -112,6 +112,10 @@ def _conditions(account: str, query: Query) -> list[ColumnElement[bool]]:
         found.append(or_(c.caller.in_(query.callers), raw))
     if query.ours:
         found.append(c.dialled.in_(query.ours))
+    if query.called:
+        found.append(func.coalesce(func.json_extract(c.placed, "$.to"), c.dialled).in_(query.called))
+    if query.placed is not None:
+        found.append(c.placed.is_not(None) if query.placed else c.placed.is_(None))
     if query.statuses:
         found.append(_status().in_(query.statuses))
     if query.shortest is not None:

@@ -1,4 +1,4 @@
-"""The Calls API of Exotel's dialect, its reading part, as a WSGI application (docs/calls-api.md)."""
+"""The Calls API of Exotel's dialect as a WSGI application (docs/calls-api.md)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from gevent.lock import BoundedSemaphore
 from sqlalchemy.engine import Connection
 
 from exoflow.calls.links import Links
-from exoflow.calls.model import CallState
-from exoflow.config.model import Account
+from exoflow.calls.model import CallState, Placed
+from exoflow.config.model import Account, Number
 from exoflow.errors import DeadlineExceeded, StoreError
+from exoflow.flow.placing import NotPlaced
 from exoflow.store.sqlite import Store
 from exoflow.web.answers import KINDS, STATUS, Form, Refusal, encoded
+from exoflow.web.callform import form_of, wanted
 from exoflow.web.calllist import Page, TooLong, one, page
 from exoflow.web.callquery import Cursor, Query, parameters, query, wants_details
 from exoflow.web.callsheet import sheet
@@ -28,6 +30,8 @@ log = logging.getLogger("exoflow.web")
 
 T = TypeVar("T")
 
+Place = Callable[[str, Account, Number, str, str | None, Placed], CallState]
+
 PREFIX = "/v1/"
 READS = 2  # at once: half of the store's readers, so that calls always find one free
 READ_SECONDS = 4.0  # waiting for one's turn and reading, each; the server's REQUEST_SECONDS ends both
@@ -35,6 +39,7 @@ NO_STORE = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")
 RETRY = [("Retry-After", "5")]
 
 _ID = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+_CONNECT = re.compile(rf"/v1/Accounts/(?P<account>{_ID})/Calls/connect(?:\.(?P<form>json|xml))?")
 _PATH = re.compile(rf"/v1/Accounts/(?P<account>{_ID})/Calls(?:/(?P<sid>{_ID}))?(?:\.(?P<form>json|xml))?")
 
 
@@ -45,10 +50,13 @@ class CallPages:
         self,
         store: Store,
         gate: Gate,
+        place: Place | None = None,
+        *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         links: Links | None = None,
     ) -> None:
-        self._store, self._gate, self._clock, self._links = store, gate, clock, links
+        """`place` rings whom a CRM wants called (Placing.place)."""
+        self._store, self._gate, self._place, self._clock, self._links = store, gate, place, clock, links
         self._turn = BoundedSemaphore(READS)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -65,6 +73,8 @@ class CallPages:
         return [b"" if method == "HEAD" else body]
 
     def _answer(self, path: str, method: str, environ: dict[str, Any]) -> dict[str, Any]:
+        if (connect := _CONNECT.fullmatch(path)) is not None:
+            return self._connect(connect["account"], method, environ)
         asked = _PATH.fullmatch(path)
         if asked is None:
             raise Refusal(404, "there are /v1/Accounts/<sid>/Calls and /v1/Accounts/<sid>/Calls/<CallSid>, with .json or .xml")
@@ -77,6 +87,22 @@ class CallPages:
             return self._one(account, account_id, asked["sid"].lower(), given)
         wanted = query(given, zone=ZoneInfo(account.time_zone), now=self._clock())
         return self._list(account, account_id, wanted, path)
+
+    def _connect(self, account_id: str, method: str, environ: dict[str, Any]) -> dict[str, Any]:
+        """Places a call."""
+        account = self._gate.enter(account_id, environ.get("HTTP_AUTHORIZATION", ""))
+        if method != "POST":
+            raise Refusal(405, "POST", [("Allow", "POST")])
+        body = form_of(environ)
+        if self._place is None:
+            raise Refusal(403, "no calls are placed here")
+        asked = wanted(body, account, account_id)
+        self._gate.may_place(account_id, account)
+        try:
+            call = self._place(account_id, account, asked.number, asked.first, asked.flow, asked.placed)
+        except NotPlaced as error:
+            raise Refusal(503, f"nobody was rung: {error}", RETRY) from None
+        return {"Call": self._sheet(call, account, account_id, False, {})}
 
     def _one(self, account: Account, account_id: str, sid: str, given: dict[str, str]) -> dict[str, Any]:
         details = wants_details(given)

@@ -57,11 +57,13 @@ class Query:
     until: datetime
     sids: tuple[str, ...] = ()
     callers: tuple[str, ...] = ()
-    ours: tuple[str, ...] = ()  # numbers that were called
+    called: tuple[str, ...] = ()  # numbers that were called, or rung second
+    ours: tuple[str, ...] = ()  # our numbers
+    placed: bool | None = None  # by the account itself
     statuses: tuple[str, ...] = ()
     shortest: int | None = None
     longest: int | None = None
-    none: bool = False  # asks for what no call has: a price, another direction
+    none: bool = False  # asks for what no call has: a price, a direction of legs
     size: int = PAGE_SIZE
     ascending: bool = False
     after: Cursor | None = None
@@ -99,24 +101,24 @@ def query(given: dict[str, str], *, zone: tzinfo, now: datetime) -> Query:
     shortest, longest = _duration(given.get("Duration"))
     if "Price" in given:
         _bounds("Price", given["Price"], _PRICE, "gte:0.10;lte:1.0")
-    direction = _one_of("Direction", given.get("Direction", DIRECTIONS[0]), DIRECTIONS)
+    direction = _one_of("Direction", given["Direction"], DIRECTIONS) if "Direction" in given else None
     size = _integer("PageSize", given.get("PageSize", str(PAGE_SIZE)))
     if not 1 <= size <= MAX_PAGE_SIZE:
         raise Refusal(400, f"PageSize: 1 to {MAX_PAGE_SIZE}")
     if "Before" in given and "After" in given:
         raise Refusal(400, "Before, After: one of them")
-    ours = [_numbers(name, given[name]) for name in ("To", "PhoneNumber") if name in given]
-    common = tuple(number for number in ours[0] if number in ours[-1]) if ours else ()
     return Query(
         since,
         until,
         sids=_sids(given["Sid"]) if "Sid" in given else (),
         callers=_numbers("From", given["From"]) if "From" in given else (),
-        ours=common,
+        called=_numbers("To", given["To"]) if "To" in given else (),
+        ours=_numbers("PhoneNumber", given["PhoneNumber"]) if "PhoneNumber" in given else (),
+        placed=None if direction is None else direction == "outbound-api",
         statuses=tuple(_one_of("Status", one, STATUSES) for one in given["Status"].split(",")) if "Status" in given else (),
         shortest=shortest,
         longest=longest,
-        none="Price" in given or direction != "inbound" or (bool(ours) and not common),
+        none="Price" in given or direction == "outbound-dial",
         size=size,
         ascending=_one_of("SortBy", given.get("SortBy", "DateCreated:desc"), _ORDERS) == _ORDERS[0],
         after=_cursor("After", given["After"]) if "After" in given else None,

@@ -2,7 +2,8 @@
 
 Numbers, statuses and talk times are those of the passthru (crm/dialect.py). What this module decides itself:
 
-* `From` is the caller and `To` the number that was called, as in a passthru; `PhoneNumberSid` is that number, too.
+* `From` is the caller and `To` the number that was called, as in a passthru; `PhoneNumberSid` is that number, too. Of a call
+  that was placed `From` is who was rung first, `To` the second number, and `PhoneNumberSid` the number of ours they saw.
 * Every value that Exotel shows as text is text, so also `Duration`; the `Details`' durations are integers. `Duration` is from
   `StartTime` to `EndTime`. Both are null while the call goes on, and where nobody saw its end.
 * `DateUpdated` is the last that is known to have happened.
@@ -22,6 +23,7 @@ from exoflow.calls.links import Links
 from exoflow.calls.model import CallState, Recording
 from exoflow.config.model import Account
 from exoflow.crm.dialect import call_status, dial_call_status, parameters
+from exoflow.telephony.numbers import national
 
 
 def sheet(
@@ -43,14 +45,14 @@ def sheet(
     over = call if going_on else replace(call, ended_at=call.ended_at or last)
     told = dict(parameters(over, now=now if going_on else last, account=account, account_id=account_id))
     zone = ZoneInfo(account.time_zone)
-    ended = call.ended_at
+    ended, placed = call.ended_at, call.facts.placed
     shown: dict[str, Any] = {
         "Sid": call.facts.id,
         "ParentCallSid": None,
         "DateCreated": told["StartTime"],
         "DateUpdated": _time(last, zone),
         "AccountSid": account_id,
-        "To": told["To"],
+        "To": national(placed.to) if placed is not None and placed.to is not None else told["To"],
         "From": told["From"],
         "PhoneNumberSid": told["To"],
         "Status": call_status(over),
@@ -58,7 +60,7 @@ def sheet(
         "EndTime": None if ended is None else _time(ended, zone),
         "Duration": None if ended is None else str(_seconds(call.facts.created_at, ended)),
         "Price": None,
-        "Direction": "inbound",
+        "Direction": "inbound" if placed is None else "outbound-api",
         "AnsweredBy": None,
         "RecordingUrl": None if links is None else _recording_url(call, links.urls(call, account, now)),
         "PreSignedRecordingUrl": None if links is None or validity is None else _pre_signed(call, links, now, validity),

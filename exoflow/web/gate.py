@@ -39,17 +39,17 @@ class Rate:
         self._most, self._clock = a_minute, clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, name: str) -> None:
-        """Raises Refusal (429), with the seconds to wait, if none is left."""
-        now = self._clock()
-        left, at = self._left.pop(name, (float(self._most), now))
-        left = min(self._most, left + (now - at) * self._most / 60)
+    def take(self, name: str, most: int | None = None) -> None:
+        """Raises Refusal (429), with the seconds to wait, if none is left. `most`: if this name has a rate of its own."""
+        now, most = self._clock(), self._most if most is None else most
+        left, at = self._left.pop(name, (float(most), now))
+        left = min(most, left + (now - at) * most / 60)
         self._left[name] = (left - 1 if left >= 1 else left, now)
         if len(self._left) > REMEMBERED:
             self._left.popitem(last=False)
         if left < 1:
-            seconds = math.ceil((1 - left) * 60 / self._most)
-            raise Refusal(429, f"more than {self._most} in a minute; wait and try again", [("Retry-After", str(seconds))])
+            seconds = math.ceil((1 - left) * 60 / most)
+            raise Refusal(429, f"more than {most} in a minute; wait and try again", [("Retry-After", str(seconds))])
 
 
 class Gate:
@@ -58,6 +58,7 @@ class Gate:
     def __init__(self, account: Callable[[str], Account | None], clock: Callable[[], float] = time.monotonic) -> None:
         self._account = account
         self._requests, self._checks = Rate(REQUESTS_A_MINUTE, clock), Rate(CHECKS_A_MINUTE, clock)
+        self._placed = Rate(1, clock)
         self._secret = secrets.token_bytes(32)
         self._good: OrderedDict[str, bytes] = OrderedDict()  # by token_hash
         self._turn = BoundedSemaphore(1)
@@ -75,6 +76,12 @@ class Gate:
         self._check(account_id, key, token)
         self._requests.take(f"{account_id}/{name}")
         return account
+
+    def may_place(self, account_id: str, account: Account) -> None:
+        """Is this account let in to place a call, and has it one left this minute? Raises Refusal: 403, 429."""
+        if not account.api.place_calls:
+            raise Refusal(403, "this account may not place calls (api.place_calls)")
+        self._placed.take(account_id, account.api.calls_a_minute)
 
     def _check(self, account_id: str, key: ApiKey, token: str) -> None:
         if self._remembers(key, token):

@@ -13,8 +13,8 @@ from hall import WAIT, new_store
 from sqlalchemy import insert
 
 from exoflow.calls import rows
-from exoflow.calls.model import CallFacts, CallState, Leg
-from exoflow.config.model import Account
+from exoflow.calls.model import CallFacts, CallState, Leg, Placed
+from exoflow.config.model import Account, Number
 from exoflow.store import tables as t
 from exoflow.store.opening import open_store
 from exoflow.store.sqlite import Store
@@ -123,9 +123,17 @@ def write(store: Store, calls: Iterable[CallState]) -> None:
 
 
 def account(name: str = "Acme") -> Account:
+    """Acme has a key and may place calls, Initech a key alone, others none."""
     flow = {"start": "bye", "steps": {"bye": {"hangup": {}}}}
-    keys = [{"key": KEY, "token_hash": TOKEN_HASH}]
-    return Account.model_validate({"name": name, "flows": {"main": flow}, "api": {"keys": keys if name == "Acme" else []}})
+    keys = [{"key": KEY, "token_hash": TOKEN_HASH}] if name in ("Acme", "Initech") else []
+    api = {"keys": keys, "place_calls": name == "Acme"}
+    numbers = [{"number": "+919999999902", "trunk": "PRI1", "flow": "main"}]
+    return Account.model_validate({"name": name, "numbers": numbers, "flows": {"main": flow}, "api": api})
+
+
+def placed(account_id: str, account: Account, number: Number, first: str, flow: str | None, asked: Placed) -> CallState:
+    """In the place of `Placing.place`: nobody is rung."""
+    return call("1", NOW, account=account_id, caller=first, dialled=number.number, flow=flow, placed=asked)
 
 
 class Api:
@@ -137,9 +145,9 @@ class Api:
         path.chmod(0o600)
         self.store = open_store(f"sqlite:///{path}")
         write(self.store, calls)
-        self.accounts = {"acme": account(), "globex": account("Globex")}
+        self.accounts = {"acme": account(), "globex": account("Globex"), "initech": account("Initech")}
         self.gate = Gate(self.accounts.get, clock) if clock else Gate(self.accounts.get)
-        self.pages = CallPages(self.store, self.gate, lambda: NOW)
+        self.pages = CallPages(self.store, self.gate, placed, clock=lambda: NOW)
         self.server = WebServer(("127.0.0.1", 0), routed(self._health, self.pages))
         self.server.start()
 

@@ -124,6 +124,7 @@ class Site:
         self.crm = DemoCrm(secret=self.secret)
         self.recordings = box.recordings
         self.log = folder / "exoflow.log"
+        self.web_port = free_port()
         self._dripping = RawServer(_drip)
         self._answers: dict[tuple[str, str], list[Script]] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -138,8 +139,20 @@ class Site:
         for path in PATHS:
             self.crm.script(path, self._reply)
         self._write_configuration()
+        self.serve()
+        self._engine = create_engine(f"sqlite:///{self.folder / 'exoflow.db'}")
+
+    def kill(self) -> None:
+        """As `kill -9`; `serve` starts another."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
+
+    def serve(self) -> None:
+        """Returns when exoflow accepts calls."""
         exoflow = Path(sys.executable).with_name("exoflow")
-        with self.log.open("wb") as log:
+        before = len(self.log_text()) if self.log.exists() else 0
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(exoflow), "serve", "-v", "-c", str(self.folder / "exoflow.yaml")],
                 stdin=subprocess.DEVNULL,
@@ -148,11 +161,10 @@ class Site:
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         with gevent.Timeout(START_SECONDS, TimeoutError(f"exoflow not up in {START_SECONDS:g} s: {self.log_text()}")):
-            while "waits for calls" not in self.log_text():
+            while "waits for calls" not in self.log_text()[before:]:
                 if self._process.poll() is not None:
                     raise ChildProcessError(f"exoflow ended with {self._process.returncode}: {self.log_text()}")
                 gevent.sleep(0.05)
-        self._engine = create_engine(f"sqlite:///{self.folder / 'exoflow.db'}")
 
     def stop(self) -> None:
         """As a supervisor does; returns when exoflow has gone."""
@@ -196,6 +208,12 @@ class Site:
             found = rows.load(connection, tables.calls.c.channel == channel)
         return found[0] if found else None
 
+    def call_of(self, sid: str) -> CallState | None:
+        """A call by its CallSid, as it is in the store now."""
+        with self._engine.connect() as connection:
+            found = rows.load(connection, tables.calls.c.id == sid)
+        return found[0] if found else None
+
     # --- inside ---
 
     def _reply(self, request: Request) -> Reply:
@@ -210,6 +228,7 @@ class Site:
             "LISTEN": self.box.exoflow_hosts,
             "EVENT_PORT": self.box.event_port,
             "RECORDINGS": self.recordings,
+            "WEB": self.web_port,
             "TRUNK": self.box.trunk,
             "CRM": self.crm.url(""),
             "DRIPPING": self._dripping.url,
