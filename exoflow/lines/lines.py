@@ -59,6 +59,7 @@ class Lines:
             self._keeper.kill()
         if self._link is not None:
             self._link.stop()
+        self._jobs.lost("closed by us")
 
     @property
     def up(self) -> bool:
