@@ -16,6 +16,7 @@ from exoflow.calls.net import Net
 from exoflow.calls.tidings import SignedTidings, together
 from exoflow.config.model import Account, Config
 from exoflow.crm.audio import AudioCache
+from exoflow.crm.callback import CallbackTidings
 from exoflow.crm.dialevents import dial_tidings
 from exoflow.crm.http import CrmClient
 from exoflow.crm.resend import Resends
@@ -65,7 +66,7 @@ class Service:
         self._encoder = Encoder(beside(self.store.path, "mp3"), find())
         self.links = self._make_links(config)
         self.book = CallBook(self.store, accounts=self._account)
-        self.book.tidings = together(dial_tidings, SignedTidings(self.links))
+        self.book.tidings = together(dial_tidings, SignedTidings(self.links), CallbackTidings(self.links))
         self.crm = CrmClient()
         self.audio = AudioCache(config.prompts.folder / FETCHED, self.crm)
         self.sender = Sender(self.store, self.crm, self._account)

@@ -86,6 +86,9 @@ def addresses(account_id: str, account: Account) -> Iterator[Address]:
         where = getattr(account.crm, name)
         if where is not None:
             yield Address(account_id, f"crm.{name}", name, where.url, where.timeout)
+    for number in account.numbers:
+        if (own := number.status_callback) is not None:
+            yield Address(account_id, f"numbers {number.number}", "status_callback", own.url, own.timeout)
 
 
 def _urls(told: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

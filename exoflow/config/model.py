@@ -108,6 +108,16 @@ class Prompts(Strict):
         return self.voices.get(language or "", self.voice)
 
 
+class StatusCallback(Strict):
+    """Where the account's CRM hears that a call was answered, or is over, in the dialect's form (docs/deliveries.md)."""
+
+    url: Url = Field(description="receives POSTs of a form")
+    events: list[Literal["terminal", "answered"]] = Field(
+        default_factory=list, description="of which it is told, with all fields; the end alone, with few fields, unless set"
+    )
+    timeout: StrictFloat = Field(15, gt=0, le=30, description="seconds for the whole answer")
+
+
 class Number(Strict):
     number: OurNumber = Field(description="our number, E.164")
     trunk: str = Field(description="the trunk it is on, a name under `trunks`")
@@ -116,6 +126,7 @@ class Number(Strict):
         None, pattern=r"^[0-9]{2,10}$", description="digits the exchange sends; the number's end unless set"
     )
     flow: str = Field(description="the flow that answers it")
+    status_callback: StatusCallback | None = Field(None, description="of its calls, in place of the account's in `crm`")
     arguments: Arguments = Field(default_factory=dict, alias="with", description="values for the flow's `parameters`")
 
     @property
@@ -210,16 +221,6 @@ class DialEvents(Strict):
 
     url: Url = Field(description="receives GETs with `EventType=Dial` and `Status=busy` or `free`")
     timeout: StrictFloat = Field(5, gt=0, le=10, description="seconds for the whole answer")
-
-
-class StatusCallback(Strict):
-    """Where the account's CRM hears that a call was answered, or is over, in the dialect's form (docs/deliveries.md)."""
-
-    url: Url = Field(description="receives POSTs of a form")
-    events: list[Literal["terminal", "answered"]] = Field(
-        default_factory=list, description="of which it is told, with all fields; the end alone, with few fields, unless set"
-    )
-    timeout: StrictFloat = Field(15, gt=0, le=30, description="seconds for the whole answer")
 
 
 class Crm(Strict):

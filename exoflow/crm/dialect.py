@@ -111,9 +111,9 @@ def parameters(
         status = dial_call_status(state)
         sent += [("DialCallStatus", status), ("Insights[DialCallStatus]", status)]
     sent += [
-        ("StartTime", _naive_time(facts.created_at.astimezone(zone))),
+        ("StartTime", naive_time(facts.created_at.astimezone(zone))),
         ("EndTime", NO_END_TIME),
-        ("CurrentTime", _naive_time(now.astimezone(zone))),
+        ("CurrentTime", naive_time(now.astimezone(zone))),
         ("DialWhomNumber", national(state.legs[-1].number) if state.legs else ""),
         ("From", caller),
         ("To", ours),
@@ -147,7 +147,7 @@ def dial_event(state: CallState, leg: Leg, status: str, *, now: datetime, accoun
         ("Created", _rfc_time(facts.created_at.astimezone(zone))),
         ("From", caller),
         ("To", ours),
-        ("CurrentTime", _naive_time(now.astimezone(zone))),
+        ("CurrentTime", naive_time(now.astimezone(zone))),
         ("DialWhomNumber", national(leg.number)),
         ("Status", status),
         ("EventType", "Dial"),
@@ -224,7 +224,7 @@ def _digits(text: str) -> str:
     return "".join(c for c in text if c in "0123456789*#+")
 
 
-def _naive_time(local: datetime) -> str:
+def naive_time(local: datetime) -> str:
     """`2026-01-05 10:00:01`; a zone, RFC 2822 or an epoch here lose the event at the receiver."""
     return local.strftime("%Y-%m-%d %H:%M:%S")
 
@@ -260,7 +260,7 @@ def _recording(
     usable = [recording for recording in recordings if recording.state != "failed"]
     if recording_url is None or not usable:
         return []
-    by = _naive_time(local + RECORDING_DELAY)
+    by = naive_time(local + RECORDING_DELAY)
     return [("RecordingUrl", recording_url(usable[-1])), ("RecordingAvailableBy", by)]
 
 

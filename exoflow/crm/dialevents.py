@@ -15,9 +15,8 @@ from exoflow.calls.model import CallState, Leg
 from exoflow.calls.tidings import Tiding, Told
 from exoflow.config.model import Account
 from exoflow.crm.dialect import dial_event
-from exoflow.crm.outgoing import written
+from exoflow.crm.outgoing import BUSY, FREE, written
 
-BUSY, FREE = "dial.busy", "dial.free"
 ANSWER_URL = "dial_url"  # the key of a call's progress that has the CRM's `dial_passthru_event_url`
 
 

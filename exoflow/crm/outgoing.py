@@ -21,6 +21,7 @@ from exoflow.errors import ExoflowError
 from exoflow.store.outbox import Claimed
 
 DIAL = "dial."  # types of dial events begin so
+BUSY, FREE = "dial.busy", "dial.free"
 STATUS = "status."  # types of status callbacks
 DIAL_SECONDS = 5.0  # as next
 CALLBACK_SECONDS = 15.0  # for an address that came with the call; those of the account have their own

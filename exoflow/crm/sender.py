@@ -21,7 +21,7 @@ from exoflow.config.model import Account
 from exoflow.crm import signing
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
-from exoflow.crm.outgoing import DIAL, Client, NoEndpoint, outgoing
+from exoflow.crm.outgoing import BUSY, DIAL, FREE, Client, NoEndpoint, outgoing
 from exoflow.errors import ExoflowError, StoreError
 from exoflow.store import outbox
 from exoflow.store.outbox import Attempt, Claimed
@@ -191,6 +191,8 @@ class Sender:
         schedule = DIAL_SCHEDULE if row.type.startswith(DIAL) else self._schedule
         if not attempt.reason:
             changes = {"state": "delivered", "delivered_at": now, "problem": ""}
+        elif row.type == BUSY and self._store.read(lambda c: outbox.is_followed(c, row, FREE)):
+            changes = {"state": "dead", "failures": failures, "problem": f"{problem}; given up, for a phone is free again"}
         elif attempt.reason == "gone" or failures >= len(schedule):
             changes = {"state": "dead", "failures": failures, "problem": problem}
             log.error("delivery %s of call %s (account %s) is given up: %s", row.webhook_id, row.call_id, row.account, problem)

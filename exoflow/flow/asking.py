@@ -16,9 +16,9 @@ from exoflow.calls.model import Stage
 from exoflow.config.steps import Prompt
 from exoflow.crm.answers import BadAnswer
 from exoflow.crm.dialect import parameters
-from exoflow.crm.dialevents import BUSY
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
+from exoflow.crm.outgoing import BUSY
 from exoflow.errors import ExoflowError
 from exoflow.flow.here import Here
 from exoflow.flow.hidden import STARS

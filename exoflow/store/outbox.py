@@ -82,6 +82,12 @@ def again(connection: Connection, webhook_ids: Sequence[str], now: datetime) -> 
     return connection.execute(update(deliveries).where(chosen).values(**fresh)).rowcount
 
 
+def is_followed(connection: Connection, row: Claimed, type: str) -> bool:
+    """Has its call a later row of this type?"""
+    later = and_(deliveries.c.call_id == row.call_id, deliveries.c.id > row.id, deliveries.c.type == type)
+    return connection.execute(select(exists().where(later))).scalar_one()
+
+
 def overtake(connection: Connection, call_id: str, type: str, problem: str) -> int:
     """Gives up what of a call and type has not been taken, for something that must not come before it goes first. How many.
     What is under way stays."""

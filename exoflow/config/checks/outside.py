@@ -51,7 +51,7 @@ def _authorities(draft: Draft, file: Path) -> Iterator[Finding]:
         yield draft.main_document.at("E101", message, "mail", "ca_file")
 
 
-def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str, ...], str]]:
+def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for flow, name, step in a.steps_as_run():
         settings = getattr(step, step.applet)
         for key in URL_KEYS:
@@ -63,9 +63,12 @@ def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("crm", "dial_events", "url"), a.account.crm.dial_events.url
     if a.account.crm.status_callback is not None:
         yield ("crm", "status_callback", "url"), a.account.crm.status_callback.url
+    for i, number in enumerate(a.account.numbers):
+        if number.status_callback is not None:
+            yield ("numbers", i, "status_callback", "url"), number.status_callback.url
 
 
-def _url(a: AccountDraft, where: tuple[str, ...], url: str, networks: list[_Network]) -> Iterator[Finding]:
+def _url(a: AccountDraft, where: tuple[str | int, ...], url: str, networks: list[_Network]) -> Iterator[Finding]:
     if (problem := url_problem(url)) is not None:
         yield a.document.at("E801", f"{problem}; write e.g. https://crm.example/exotel/passthru", *where)
         return
