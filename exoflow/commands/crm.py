@@ -21,7 +21,8 @@ from exoflow.commands.loading import loaded
 from exoflow.config.model import Account, Config, Web
 from exoflow.crm.answers import BadAnswer, parse_agents
 from exoflow.crm.breaker import origin_of
-from exoflow.crm.dialect import CONNECT_HEADERS, parameters
+from exoflow.crm.dialect import GREETING_PARAMETERS, JSON_HEADERS, parameters
+from exoflow.crm.heard import Heard, parse_gather, parse_greeting
 from exoflow.crm.http import Answer, CrmClient, CrmFailure
 from exoflow.crm.mask import mask_url
 
@@ -31,7 +32,7 @@ STATE_BYTES = 1024 * 1024  # of its answer: a thousand circuits
 DEFAULT_SECONDS = 5.0  # for an answer, where no step says how long
 SAMPLE_CALLER = "+919999999901"  # of no subscriber's: the dialect's own sample
 DELIVERIES = "deliveries"
-ASKED = ("passthru", "connect")  # by GET, with the dialect's parameters
+ASKED = ("passthru", "connect", "greeting", "menu", "gather")  # by GET, with the dialect's parameters
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,10 @@ def addresses(account_id: str, account: Account) -> Iterator[Address]:
         for name, step in flow.steps.items():
             settings = getattr(step, step.applet, None)
             told = settings.model_dump() if isinstance(settings, BaseModel) else {}
+            seconds = float(told.get("url_timeout") or told.get("timeout") or DEFAULT_SECONDS)
             for path, url in _urls(told):
                 where = f"{flow_name}/{name}" + ("" if path == "url" else f".{path}")
-                yield Address(account_id, where, step.applet, url, float(told.get("timeout") or DEFAULT_SECONDS), step)
+                yield Address(account_id, where, step.applet, url, seconds, step)
     if account.deliveries is not None:
         yield Address(account_id, DELIVERIES, DELIVERIES, account.deliveries.url, account.deliveries.timeout)
     for name in ("dial_events", "status_callback"):
@@ -203,7 +205,8 @@ def _test(config: Config, account_id: str, where: str, call: CallPretended, as_j
         raise click.ClickException(_no_account(config, account_id))
     account = config.accounts[account_id]
     address = _chosen(account_id, account, where)
-    sent = call.parameters(account_id, account)
+    only = GREETING_PARAMETERS if address.applet in ("greeting", "menu") else ()
+    sent = [(name, value) for name, value in call.parameters(account_id, account) if not only or name in only]
     shown: dict[str, Any] = {
         "url": mask_url(address.url, account.crm.mask),
         "timeout": address.timeout,
@@ -216,7 +219,7 @@ def _test(config: Config, account_id: str, where: str, call: CallPretended, as_j
             sent,
             deadline=address.timeout,
             allow_private=account.crm.allow_private,
-            headers=CONNECT_HEADERS if address.applet == "connect" else None,
+            headers=JSON_HEADERS if address.applet in ("connect", "gather") else None,
             mask=account.crm.mask,
         )
     except CrmFailure as failure:
@@ -250,6 +253,8 @@ def _chosen(account_id: str, account: Account, where: str) -> Address:
 
 def _judged(address: Address, answer: Answer) -> tuple[bool, str]:
     """What exoflow would make of it; False if that is a failure of the step."""
+    if address.applet in ("greeting", "menu", "gather"):
+        return _heard(address, answer)
     if address.applet != "connect":
         branch = {200: "ok", 302: "redirect"}.get(answer.status, "failed")
         branches = address.step.branches() if address.step is not None else {}
@@ -264,6 +269,23 @@ def _judged(address: Address, answer: Answer) -> tuple[bool, str]:
         return True, "nobody is free: the step's `fallback` is rung, if it has one"
     ignored = f"; not acted on: {', '.join(agents.ignored)}" if agents.ignored else ""
     return True, f"rung in this order: {', '.join(agents.numbers)}{ignored}"
+
+
+def _heard(address: Address, answer: Answer) -> tuple[bool, str]:
+    try:
+        if address.applet != "gather":
+            return True, _played(parse_greeting(answer))
+        asked = parse_gather(answer)
+    except BadAnswer as bad:
+        return False, f"{bad}; the step's `fallback_url` is asked, or its own prompt is played"
+    end = f"`{asked.end_key}`" if asked.end_key else "no key"
+    return True, f"{_played(asked.prompt)}; up to {asked.most} digits, ended by {end}, {asked.attempts} times at most"
+
+
+def _played(heard: Heard) -> str:
+    if heard.text:
+        return f"spoken: {heard.text}"
+    return f"played, if it is a WAV of 8 kHz, 16 bit, mono: {', '.join(heard.urls)}"
 
 
 def _told(address: Address, shown: Mapping[str, Any]) -> str:

@@ -118,6 +118,7 @@ RULES = {
         ("W606", "text missing in a language", "A caller who chose that language hears the account's instead."),
         ("W607", "language without a voice", "The voice of another language would read it."),
         ("W608", "value without words in a language", "A caller who chose that language hears the value in another one."),
+        ("W609", "CRM's texts without an engine", "A text that the CRM gives could not be spoken."),
         ("E701", "secret file", "The file of a password or secret cannot be read or is empty."),
         ("E702", "environment variable not set", "`${NAME}` takes a secret from the environment."),
         ("E703", "malformed secret", "Standard Webhooks: `whsec_` and base64 of 24 to 64 bytes."),

@@ -150,9 +150,18 @@ class AudioCache:
         return found
 
     def _on_disk(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        def quietly() -> tuple[Any, Exception | None]:
+            try:
+                return function(*arguments), None
+            except Exception as problem:  # as a value: gevent would print it as an unhandled exception of its thread
+                return None, problem
+
         if self._disk is None:
             self._disk = ThreadPool(1)
-        return self._disk.apply(function, arguments)
+        found, problem = self._disk.apply(quietly)
+        if problem is not None:
+            raise problem
+        return found
 
     # --- from a URL ---------------------------------------------------------------------------------
 

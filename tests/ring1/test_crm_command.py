@@ -151,3 +151,31 @@ def test_a_name_that_is_not_known_prints_no_traceback(capfd: pytest.CaptureFixtu
         client.get("http://crm.example/", deadline=2.0)
     assert caught.value.reason == "dns"
     assert capfd.readouterr().err == ""
+
+
+HEARD: dict[str, Any] = {
+    "hello": {"greeting": {"url": "crm:/greeting?key=very-secret", "fallback_url": "crm:/second"}, "next": "ask"},
+    "ask": {"gather": {"url": "crm:/gather", "url_timeout": 3}, "next": "bye"},
+    "bye": BYE,
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "meaning"),
+    [
+        ("main/hello", 0, "spoken: Good morning."),
+        ("main/hello.fallback_url", 1, "status: is 404"),
+        ("main/ask", 0, "spoken: Your order's six digits, please.; up to 6 digits, ended by `#`, 1 times at most"),
+    ],
+)
+def test_what_callers_would_hear(hall: Start, where: str, code: int, meaning: str) -> None:
+    site = hall(HEARD)
+    assert meaning in run(site, "test", "acme", where, code=code)
+
+
+def test_it_asks_as_a_call_would(hall: Start) -> None:
+    site = hall(HEARD)
+    run(site, "test", "acme", "main/hello")
+    assert {name for name, _ in site.crm.to("/greeting")[0].params} == {"key", "CallSid", "From", "To", "DialWhomNumber"}
+    assert "answer wanted within 3 s" in run(site, "test", "acme", "main/ask")
+    assert site.crm.to("/gather")[0].headers["exotel-version"] == "1.0"

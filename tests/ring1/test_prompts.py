@@ -191,6 +191,21 @@ def test_eight_bit_sound_is_refused(tmp_path):
         PromptBook(given.prompts).build(given)
 
 
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (22050, 1), (44100, 2)])
+def test_a_text_that_comes_during_a_call_is_spoken(tmp_path, rate, channels):
+    book = PromptBook(config(tmp_path, engine=engine(tmp_path, rate=rate, channels=channels)).prompts)
+    spoken = tmp_path / "spoken.wav"
+    spoken.write_bytes(book.speak(Prompt(say="Good morning, Mr Rao."), 20))
+    assert _is_telephone_wav(spoken) == pytest.approx(2.1, abs=0.001)
+    assert not (tmp_path / "prompts").exists()
+
+
+def test_a_text_that_comes_during_a_call_has_its_time(tmp_path):
+    book = PromptBook(config(tmp_path, engine="sleep 30").prompts)
+    with pytest.raises(PromptError, match=r"not done within 0\.2 s"):
+        book.speak(Prompt(say="Good morning."), 0.2)
+
+
 def test_an_engine_that_hangs_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr("exoflow.prompts.ENGINE_SECONDS", 0.2)
     given = config(tmp_path, engine="sleep 30")

@@ -10,7 +10,7 @@ from exoflow.config.draft import Draft, prompts_of
 from exoflow.config.findings import Finding
 from exoflow.config.model import Prompts
 from exoflow.config.promptpath import prompt_path
-from exoflow.config.stepbase import Block, Prompt, Step
+from exoflow.config.stepbase import Block, Prompt, PromptOrUrl, Step
 
 OWN_ENGINES = ("espeak-ng", "text")
 
@@ -24,6 +24,12 @@ def check(draft: Draft) -> Iterator[Finding]:
     for account in draft.accounts:
         languages = account.account.languages
         for flow, name, step in account.steps_as_run():
+            settings = getattr(step, step.applet)
+            if prompts is not None and prompts.engine is None and isinstance(settings, PromptOrUrl) and settings.urls:
+                message = (
+                    "a text that the CRM gives could not be spoken; write `prompts: {engine: espeak-ng}` into the main file"
+                )
+                yield account.document.at("W609", message, "flows", flow, "steps", name, step.applet, "url")
             for inner, prompt in _single(step, languages):
                 if prompt in seen:
                     continue
