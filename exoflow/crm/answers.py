@@ -168,8 +168,8 @@ class _Programmable(_Strict):
     fetch_after_attempt: bool = False
     custom_params: Annotated[str, AfterValidator(_params)] = ""
     outgoing_phone_number: str | None = None
-    music_on_hold: _Music | None = _NOT_ACTED_ON
-    start_call_playback: _Playback | None = _NOT_ACTED_ON
+    music_on_hold: _Music | None = None
+    start_call_playback: _Playback | None = None
     in_call_playback: Any = _NOT_ACTED_ON
     parallel_ringing: _Parallel | None = None
     dial_passthru_event_url: Annotated[str, AfterValidator(_web_address)] | None = None

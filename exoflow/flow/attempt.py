@@ -41,6 +41,8 @@ class How:
     ask: Ask | None = None
     opening: str = ""  # a sound that both hear when their talk begins
     headers: dict[str, str] = field(default_factory=dict)  # of SIP
+    ringback: str = ""  # what the caller hears meanwhile; as the step says unless set
+    network_tone: bool = False  # or the tone of the agent's network, as soon as there is one
 
     def written(self) -> dict[str, Any]:
         """As JSON."""
@@ -120,6 +122,7 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
         ask=how.ask,
         opening=how.opening,
         headers=how.headers,
+        network_tone=how.network_tone,
     )
     deadline = how.ring + how.talk + (how.ask.seconds if how.ask is not None else 0) + BRIDGE_MARGIN
     lines = here.parts.lines

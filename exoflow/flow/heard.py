@@ -90,10 +90,10 @@ def fetch(here: Here, url: str) -> Audio:
     )
 
 
-def spoken(here: Here, text: str) -> Path:
-    """A text in the caller's language as a sound file. Waits; raises BadAudio, ShelfFull, PromptError."""
+def spoken(here: Here, text: str, language: str | None = None) -> Path:
+    """A text in the caller's language, or in this one, as a sound file. Waits; raises BadAudio, ShelfFull, PromptError."""
     book = here.parts.prompts
-    prompt = Prompt.model_construct(say=text, play=None, language=here.language)
+    prompt = Prompt.model_construct(say=text, play=None, language=language or here.language)
     if (path := book.rendered(prompt)) is not None:
         return path
 

@@ -126,7 +126,7 @@ def _ask_crm(here: Here, connect: ConnectSettings, how: How) -> Plan | None:
     here.note("F", "crm.agents", f"The CRM named {len(told.numbers)} agents", numbers=told.numbers, ignored=list(told.ignored))
     if not told.numbers and connect.fallback is not None:
         return None
-    how = _as_told(how, told, numbers)
+    how = _as_heard(here, connect, _as_told(how, told, numbers), told)
     who = of_numbers(here.account, told.numbers)
     trunk = told.trunk or ("" if told.shown is None else numbers[told.shown])
     return Plan(who, how, _recorded(connect, told), again=told.again, trunk=trunk)
@@ -142,6 +142,19 @@ def _as_told(how: How, told: AgentsAnswer, numbers: Mapping[str, str]) -> How:
         # an exchange shows no number of another line's
         cli=how.cli if told.shown is None else {numbers[told.shown]: national(told.shown).removeprefix("0")},
         headers=told.headers or how.headers,
+    )
+
+
+def _as_heard(here: Here, connect: ConnectSettings, how: How, told: AgentsAnswer) -> How:
+    """With the sounds that the CRM names before those of the step."""
+    named, kind = whisper.named(here, connect, told), told.music.kind if told.music is not None else ""
+    ringback = how.ringback if named.music is None else here.sound(named.music)
+    return replace(
+        how,
+        ask=how.ask if named.callee is None else whisper.asked(here, connect, named.callee),
+        opening=how.opening if named.both is None else whisper.for_agents(here, named.both),
+        ringback=whisper.INDIAN_RINGBACK if kind == "default_tone" else ringback,
+        network_tone=kind == "operator_tone",
     )
 
 

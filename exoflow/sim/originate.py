@@ -294,6 +294,8 @@ class BLeg:
         return self.channel.answered or early
 
     def _ignoring(self) -> str:
+        if is_true(self.variables.get("bridge_early_media")):
+            return "true"  # it is heard, and is no answer
         own = self.variables.get("ignore_early_media")
         text = own if own is not None else self.session.channel.variables.get("ignore_early_media", "")
         return "true" if text in ("ring_ready", "consume") else text

@@ -105,13 +105,14 @@ def dial_string(
     ask: Ask | None = None,
     opening: str = "",
     headers: Mapping[str, str] = {},
+    network_tone: bool = False,
     extra: Mapping[str, str] = {},
 ) -> str:
     """The dial string of one attempt: of one phone, or of up to MAX_AT_ONCE that ring at once, the first to answer wins.
 
     `cli` is the number the agent sees, digits only; None leaves it to FreeSWITCH. `opening` is a sound that he hears when
     the talk begins (the caller does by his channel's own ON_BRIDGE), `headers` are of SIP and mean nothing to a span,
-    `extra` are further variables of each leg.
+    `network_tone` lets the caller hear the agent's network, `extra` are further variables of each leg.
 
     The ring limit stands twice: `originate_timeout` bounds the whole attempt, `leg_timeout` the leg (read in
     switch_ivr_originate.c:2577 and 3167). With `ask` the attempt is bounded by both times; a leg that answers has the second
@@ -125,6 +126,9 @@ def dial_string(
     for header, value in headers.items():
         name = f"sip_h_{_checked(_HEADER, 'name of a SIP header', header)}"
         variables[name] = _checked(_HEADER_VALUE, f"SIP header {header}", value)
+    if network_tone:
+        # what the network says is let through to the caller, and is no answer either (switch_ivr_originate.c:2508-2525)
+        variables |= {"ignore_early_media": "false", "bridge_early_media": "true"}
     if opening:
         variables[ON_BRIDGE] = f"'playback {_checked(_SOUND, 'sound', opening)}'"
     own = [_own(phone) for phone in phones]

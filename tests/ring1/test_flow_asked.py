@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from hall import ASHA, BYE, RAVI, Hall, codes, entry, say, visited
 
+from exoflow.flow.whisper import INDIAN_RINGBACK
+from exoflow.linesound import wav
 from exoflow.sim import AgentScript
+from exoflow.sim.crm import Reply
 
 Start = Callable[..., Hall]
 WHISPER = {"say": "A call for support."}
@@ -176,3 +179,84 @@ def test_of_two_who_are_asked_at_once_the_first_key_wins(hall: Start) -> None:
     assert [(leg.number, leg.outcome) for leg in state.legs] == [(ASHA, "taken"), (RAVI, "answered")]
     assert state.legs[1].talk_seconds == pytest.approx(5, abs=1)
     assert "leg.taken" in codes(state)
+
+
+# --- what the CRM's answer names ----------------------------------------------------------------------
+
+
+def _from_crm(**how: Any) -> dict[str, Any]:
+    steps = asking(url="crm:/connect", **how)
+    del steps["agents"]["connect"]["numbers"]
+    return steps
+
+
+def _named(h: Hall, **keys: Any) -> None:
+    h.crm.script("/hello.wav", Reply(200, wav(b"\1\0" * 16000), "audio/wav"))
+    h.crm.script("/gone.wav", Reply(404, b"no"))
+    h.crm.script("/connect", Reply.agents(ASHA, **keys))
+
+
+def test_the_crm_names_a_text_for_the_agent(hall: Start) -> None:
+    h = hall(_from_crm(), agents={ASHA: AgentScript.answers(1, 8)})
+    _named(h, start_call_playback={"playback_to": "callee", "type": "text", "value": "Order 17 of Mister Rao"})
+    phone, state = h.run()
+    (attempt,) = h.switch.attempts
+    assert attempt.heard == ["Order 17 of Mister Rao"]
+    assert state.legs[0].outcome == "answered"
+    assert phone.texts == ["Goodbye."]
+    assert entry(state, "crm.agents").evidence["ignored"] == []
+
+
+def test_the_crms_text_goes_before_the_steps_and_the_key_is_asked_for_all_the_same(hall: Start) -> None:
+    h = hall(_from_crm(whisper=WHISPER, confirm=CONFIRM), agents={ASHA: AgentScript.accepts(talks=4)})
+    _named(h, start_call_playback={"playback_to": "callee", "type": "text", "value": "Order 17"})
+    _, state = h.run()
+    assert h.switch.attempts[0].heard == ["Order 17", "Press 1 to take it."]
+    assert state.legs[0].talk_seconds == pytest.approx(4, abs=1)
+
+
+def test_the_crm_names_audio_for_both_and_music_for_the_caller(hall: Start) -> None:
+    h = hall(_from_crm(), agents={ASHA: AgentScript.answers(1, 6)})
+    hello = h.crm.url("/hello.wav")
+    playback = {"playback_to": "both", "type": "audio_url", "value": hello}
+    _named(h, start_call_playback=playback, music_on_hold={"type": "custom_tone", "value": hello})
+    phone, _ = h.run()
+    (prepared,) = [text for text in h.executed("multiset") if "ringback" in text]
+    variables = dict(pair.split("=", 1) for pair in prepared.removeprefix("^^~").split("~"))
+    assert variables["ringback"] == variables["transfer_ringback"]
+    assert variables["ringback"].endswith(".wav")
+    assert variables["execute_on_pre_bridge_opening"] == f"playback {variables['ringback']}"
+    assert len(phone.texts) == 2
+    assert h.switch.attempts[0].heard == phone.texts[:1]
+    assert len(h.crm.to("/hello.wav")) == 1
+
+
+@pytest.mark.parametrize("kind", ["audio_url", "text"])
+def test_what_cannot_be_played_is_left_out_and_agents_are_rung(hall: Start, kind: str) -> None:
+    steps = {"ask": {"gather": {"say": "Your secret?", "digits": 4, "secret": True}, "next": "agents"}, **_from_crm()}
+    h = hall(steps, agents={ASHA: AgentScript.answers(1, 4)})
+    value = h.crm.url("/gone.wav") if kind == "audio_url" else "The secret is 4711"
+    _named(h, start_call_playback={"playback_to": "callee", "type": kind, "value": value})
+    _, state = h.run(keys=["4711"])
+    assert h.switch.attempts[0].heard == []
+    assert state.legs[0].outcome == "answered"
+    assert "left out" in entry(state, "crm.unplayable").text
+
+
+def test_the_tone_of_the_agents_network_is_let_through_and_is_no_answer(hall: Start) -> None:
+    agents = {ASHA: AgentScript.announcement()}
+    h = hall(_from_crm(ring_seconds=6), agents=agents)
+    _named(h, music_on_hold={"type": "operator_tone"})
+    _, state = h.run()
+    (attempt,) = h.switch.attempts
+    assert attempt.variables["bridge_early_media"] == "true"
+    assert state.legs[0].outcome == "unreachable"
+    assert h.switch.violations == []
+
+
+def test_the_usual_tone_goes_before_the_steps_own(hall: Start) -> None:
+    h = hall(_from_crm(ringback={"say": "We are looking for somebody."}), agents={ASHA: AgentScript.busy()})
+    _named(h, music_on_hold={"type": "default_tone"})
+    h.run()
+    (prepared,) = [text for text in h.executed("multiset") if "ringback" in text]
+    assert f"~ringback={INDIAN_RINGBACK}~" in prepared

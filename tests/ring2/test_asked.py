@@ -6,14 +6,16 @@ from pathlib import Path
 
 import gevent
 import pytest
-from support.audio import read_wav
+from support.audio import Sound, read_wav, sine, write_wav
 
 from exoflow.calls.model import CallState
-from ring2.agents import Agent, Attempt, answers, silent
-from ring2.site import ASKED, WHISPERED, Site, Visit, agents_json, codes, hears, wait_for, when_heard
+from exoflow.sim.crm import Reply
+from ring2.agents import Agent, Attempt, announcement, answers, silent
+from ring2.site import ASKED, DIRECT, WHISPERED, Site, Visit, agents_json, codes, hears, wait_for, when_heard
 
 CALLER, AGENT = 440, 880  # what they say, in Hz
 WHISPER, QUESTION, OPENING = 600, 550, 750  # of the tones in site.TONES; the question has 2 s, the whisper 0.6
+NETWORK, MUSIC = 620, 1050
 RINGING = 400  # of the two that make the Indian tone; the other is too near to the caller's own
 KEY_AFTER = 4.0  # seconds from the agent's answer: behind the whole question
 TALK = 3.0
@@ -125,3 +127,48 @@ def test_several_ring_at_once_and_the_first_to_answer_talks(site: Site) -> None:
         assert one.ended_at < attempt.answered_at + 4
     assert codes(state).count("leg.taken") == 2
     assert hears(visit.heard(), AGENT)
+
+
+def _network_speaks(attempt: Attempt) -> None:
+    """An in-band tone for 2.5 s, and then the answer."""
+    attempt.announce(NETWORK)
+    attempt.pause(2.5)
+    attempt.call.command(f"api uuid_break {attempt.uuid} all")
+    answers(after=0)(attempt)
+
+
+def test_the_network_is_heard_where_the_crm_wants_the_operators_tone(site: Site) -> None:
+    announced, agent = site.agents(announcement(hz=NETWORK), _network_speaks)
+    told = {"music_on_hold": {"type": "operator_tone"}}
+    visit, state, attempt = _talked(site, DIRECT, announced, agent, talks=agent, **told)
+    assert [leg.outcome for leg in state.legs] == ["unreachable", "answered"]
+    assert attempt.answered_at is not None
+    begun = visit.since_heard(attempt.answered_at)
+    before = visit.heard().part(0, begun)
+    assert hears(before, NETWORK)
+    assert not hears(before, AGENT)
+    assert hears(visit.heard().part(begun), AGENT)
+    assert hears(attempt.heard(), CALLER)
+    [recording] = state.recordings
+    assert recording.state == "good"
+
+
+def test_the_crms_own_music_and_words(site: Site, tmp_path: Path) -> None:
+    write_wav(tmp_path / "jingle.wav", Sound([sine(MUSIC, 1.0)], 8000))
+    site.crm.script("/jingle.wav", Reply(200, (tmp_path / "jingle.wav").read_bytes(), "audio/wav"))
+    told = {
+        "music_on_hold": {"type": "custom_tone", "value": site.crm.url("/jingle.wav")},
+        "start_call_playback": {"playback_to": "callee", "type": "text", "value": "A call for the support of Acme."},
+    }
+    [agent] = site.agents(answers(after=2.0, hz=None))
+    visit, state, attempt = _talked(site, DIRECT, agent, talks=agent, **told)
+    [leg] = state.legs
+    assert leg.answered_at is not None
+    assert attempt.answered_at is not None
+    meanwhile = visit.heard().part(visit.since_heard(attempt.at) + 0.5, visit.since_heard(leg.answered_at) - 0.2)
+    assert max(meanwhile.tone_blocks(MUSIC)) > -20
+    assert not hears(meanwhile, RINGING)
+    words = attempt.heard().part(0, leg.answered_at.timestamp() - attempt.answered_at - 0.3)
+    assert words.seconds > 1
+    assert words.level() > -40
+    assert not hears(words, CALLER)

@@ -15,11 +15,10 @@ from exoflow.flow.here import QUICK_SECONDS, Here
 from exoflow.flow.hunt import ring_all
 from exoflow.flow.legends import settle_unheard
 from exoflow.flow.plan import Plan, next_round, planned
+from exoflow.flow.whisper import INDIAN_RINGBACK
 from exoflow.lines.legs import RecordingEvents
 from exoflow.telephony.dialstring import ON_BRIDGE
 
-# India's ringing tone, made by FreeSWITCH itself while a leg is set up (facts, pri-and-freetdm.md section 8)
-INDIAN_RINGBACK = "%(400,200,400,450);%(400,2000,400,450)"
 _EDGE = "~"  # between the variables of a multiset: a tone has commas and semicolons in it
 
 
@@ -36,13 +35,13 @@ class Connect:
     Caller gone: `answered` if there was a talk, else `unanswered`; nobody is rung for a caller who has left.
     Store gone: an attempt waits half a second for its row, then is dialled all the same. CRM gone: `fallback`, else
     `unanswered`.
-    Journey: crm.<status> or crm.<problem> and crm.agents or crm.bad_answer (with `url`); crm.fallback_url; connect.again
-    (the CRM asked once more, for the call's socket was lost in the question); connect.often (the CRM wanted to be asked too
-    often); connect.fallback, connect.no_fallback, connect.nobody; connect.passed_over (who is not rung now, and why:
-    engaged, off, hours, wrap_up or paused), and if nobody is left, connect.engaged (by calls of ours) or connect.away;
-    leg.dialled, and then leg.talked or leg.<outcome> (busy, rejected, no_answer, unreachable, bad_number, trunk, protocol,
-    not_accepted, taken, caller_gone; evidence leg, q850, cause, alerting, seen); lines.down, switch.slow, store.slow;
-    recording.good, recording.declined, or recording.<problem>.
+    Journey: crm.<status> or crm.<problem> and crm.agents or crm.bad_answer (with `url`); crm.unplayable; crm.fallback_url;
+    connect.again (the CRM asked once more, for the call's socket was lost in the question); connect.often (the CRM wanted
+    to be asked too often); connect.fallback, connect.no_fallback, connect.nobody; connect.passed_over (who is not rung now,
+    and why: engaged, off, hours, wrap_up or paused), and if nobody is left, connect.engaged (by calls of ours) or
+    connect.away; leg.dialled, and then leg.talked or leg.<outcome> (busy, rejected, no_answer, unreachable, bad_number,
+    trunk, protocol, not_accepted, taken, caller_gone; evidence leg, q850, cause, alerting, seen); lines.down, switch.slow,
+    store.slow; recording.good, recording.declined, or recording.<problem>.
     """
 
     needs_caller = True
@@ -93,7 +92,8 @@ def _ring_rounds(here: Here, connect: ConnectSettings) -> bool:
 def _prepare(here: Here, connect: ConnectSettings, plan: Plan) -> None:
     """What the caller's leg must know before its first bridge. Ringback starts at once: waiting for ALERTING means seconds
     of silence on a mobile network (facts, freeswitch-socket.md section 11)."""
-    ringback = INDIAN_RINGBACK if connect.ringback is None else here.sound(connect.ringback)
+    own = INDIAN_RINGBACK if connect.ringback is None else here.sound(connect.ringback)
+    ringback = plan.how.ringback or own
     variables = {
         "ignore_early_media": "true",
         "instant_ringback": "true",

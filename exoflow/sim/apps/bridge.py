@@ -33,7 +33,8 @@ def bridge(session: Session, argument: str) -> None:
         session.switch.complain(
             "guard_in_bridge", "a sched_transfer is armed during a bridge: it would pull the caller away", session
         )
-    if not channel.media and not is_true(_from_legs(argument, "ignore_early_media")):
+    passed_on = is_true(_from_legs(argument, "bridge_early_media"))
+    if not channel.media and not passed_on and not is_true(_from_legs(argument, "ignore_early_media")):
         session.switch.complain(
             "early_media", "a leg without ignore_early_media: an announcement would count as an answer", session
         )
