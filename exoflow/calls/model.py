@@ -87,7 +87,7 @@ class Placed:
     record: Literal["none", "mono", "dual"] = "none"
     custom_field: str = ""
     status_callback: str = ""  # URL; empty: nobody is told
-    events: tuple[str, ...] = ("terminal",)  # of which it is told: `answered`, `terminal`
+    events: tuple[str, ...] = ()  # of which it is told: `answered`, `terminal`; empty: the end alone, in few words
 
 
 @dataclass(slots=True)

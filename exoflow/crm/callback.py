@@ -25,6 +25,7 @@ from exoflow.calls.tidings import Tiding, Told
 from exoflow.config.model import Account
 from exoflow.crm.dialect import NO_END_TIME, call_status, dial_call_status, naive_time, parameters
 from exoflow.crm.outgoing import STATUS, written
+from exoflow.telephony.numbers import national
 
 Event = Literal["answered", "terminal"]
 
@@ -43,7 +44,15 @@ class Callback:
 
 
 def callback_of(state: CallState, account: Account) -> Callback | None:
-    """Of a call: its number's, or else the account's."""
+    """Of a call: the one that it was placed with, or else its number's, or else the account's."""
+    placed = state.facts.placed
+    if placed is None:
+        return _configured(state, account)
+    own = Callback(placed.status_callback, placed.events) if placed.status_callback else _configured(state, account)
+    return None if own is None else replace(own, custom_field=placed.custom_field, direction="outbound-api")
+
+
+def _configured(state: CallState, account: Account) -> Callback | None:
     number = next((one for one in account.numbers if one.number == state.facts.dialled), None)
     if number is not None and number.status_callback is not None:
         return Callback(number.status_callback.url, number.status_callback.events)
@@ -93,7 +102,7 @@ def fields(
     updated = ("DateUpdated", naive_time(now.astimezone(zone)))
     if not callback.events:
         return [("CallSid", sent["CallSid"]), updated, ("Status", status), *recording]
-    talk = known.talk_leg
+    talk, placed = known.talk_leg, known.facts.placed
     seconds = 0 if talk is None else _seconds(talk.answered_at, talk.released_at or (end if over else now))
     return [
         ("CallSid", sent["CallSid"]),
@@ -101,7 +110,7 @@ def fields(
         ("DateCreated", sent["StartTime"]),
         updated,
         ("Status", status),
-        ("To", sent["To"]),
+        ("To", national(placed.to) if placed is not None and placed.to is not None else sent["To"]),
         ("From", sent["From"]),
         ("PhoneNumberSid", sent["To"]),
         ("StartTime", sent["StartTime"]),

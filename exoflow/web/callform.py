@@ -79,7 +79,7 @@ def fields(body: bytes) -> tuple[dict[str, str], tuple[str, ...]]:
             if name in given:
                 raise Refusal(400, f"{name}: is given twice")
             given[name] = value
-    return given, tuple(dict.fromkeys(events)) or EVENTS[:1]
+    return given, tuple(dict.fromkeys(events))
 
 
 def wanted(body: bytes, account: Account, account_id: str) -> Wanted:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import pytest
 from hall import ASHA, BYE, OURS, Hall, eventually, say
 
-from exoflow.calls.model import CallFacts, CallState, Leg, Recording
+from exoflow.calls.model import CallFacts, CallState, Leg, Placed, Recording
 from exoflow.config.model import Account
 from exoflow.crm.callback import Callback, fields
 from exoflow.sim import AgentScript
@@ -41,6 +41,13 @@ def call(ended: float | None, leg: Leg | None = None, **changes: Any) -> CallSta
     return replace(state, **changes)
 
 
+def placed(ended: float, leg: Leg | None = None) -> CallState:
+    """Placed to 09999999901, and then to 09999999903."""
+    state = call(ended, leg)
+    state.facts.placed = Placed("+919999999903", 30, 14400, custom_field="order 7")
+    return state
+
+
 def leg(outcome: str, released: float | None = None, answered: float | None = None) -> Leg:
     found = Leg("u", 1, "+919999999903", "PRI1", dialled_at=after(20), outcome=outcome)
     found.answered_at = None if answered is None else after(answered)
@@ -51,6 +58,12 @@ def leg(outcome: str, released: float | None = None, answered: float | None = No
 TALKED = leg("answered", 37, 27)
 GOOD = [Recording("talk", "/a.wav", 1, "good")]
 CASES = {
+    "terminal_placed": (placed(38, TALKED), "terminal", replace(BOTH, custom_field="order 7", direction="outbound-api")),
+    "terminal_placed_busy": (
+        replace(placed(30), answered_at=None, q850=17, ended_by="switch"),
+        "terminal",
+        Callback(direction="outbound-api"),
+    ),
     "terminal_short": (call(38, TALKED, recordings=GOOD), "terminal", Callback()),
     "terminal": (call(38, TALKED, recordings=GOOD), "terminal", BOTH),
     "answered": (call(None, leg("ringing", None, 27)), "answered", BOTH),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gevent
 import pytest
@@ -15,6 +16,7 @@ from placedcalls import API, BYE, FIRST, SECOND, PlacingHall
 from exoflow.calls.call import Call
 from exoflow.flow import placing
 from exoflow.sim import AgentScript
+from exoflow.sim.crm import Reply
 
 TALKS = {FIRST: AgentScript.answers(2.0, None), SECOND: AgentScript.answers(3.0, 7.0)}
 # keeps the first telephone ringing as long as a test looks at it
@@ -48,7 +50,7 @@ def test_two_numbers_talk(hall: PlacingHall) -> None:
     assert [one.state for one in state.recordings] == ["good"]
     assert entry(state, "call.placed").evidence["custom_field"] == "order 12"
     assert state.facts.placed is not None
-    assert (state.facts.placed.to, state.facts.placed.events) == (SECOND, ("terminal",))
+    assert (state.facts.placed.to, state.facts.placed.events) == (SECOND, ())
 
 
 def test_what_the_crm_reads_of_it_and_is_told(hall: PlacingHall) -> None:
@@ -64,6 +66,21 @@ def test_what_the_crm_reads_of_it_and_is_told(hall: PlacingHall) -> None:
     data = hall.crm.deliveries[0].event["data"]
     assert (told.type, data["direction"], data["outcome"]) == ("call.ended", "outbound-api", "answered")
     assert data["placed"] == {"to": SECOND, "custom_field": "order 12"}
+
+
+def test_the_status_callback_that_came_with_the_call_hears_of_it(hall: PlacingHall) -> None:
+    hall.opened(agents=TALKS, account={"crm": {"allow_private": ["127.0.0.1/32"], "status_callback": {"url": "crm:/account"}}})
+    hall.crm.script("/own", Reply(200))
+    events = {"StatusCallbackEvents[0]": "terminal", "StatusCallbackEvents[1]": "answered"}
+    sid = hall.place(StatusCallback=hall.crm.url("/own"), CustomField="order 12", **events)["Sid"]
+    hall.closed(sid)
+    eventually(lambda: len(hall.crm.to("/own")) == 2)
+    forms = [dict(parse_qsl(one.body.decode(), keep_blank_values=True)) for one in hall.crm.to("/own")]
+    assert [(one["EventType"], one["Status"]) for one in forms] == [("answered", "in-progress"), ("terminal", "completed")]
+    for form in forms:
+        assert (form["CallSid"], form["CustomField"], form["Direction"]) == (sid, "order 12", "outbound-api")
+        assert (form["From"], form["To"], form["PhoneNumberSid"]) == (f"0{FIRST[3:]}", f"0{SECOND[3:]}", f"0{OURS[3:]}")
+    assert hall.crm.to("/account") == []
 
 
 def test_lists_find_it_by_direction_and_by_either_number(hall: PlacingHall) -> None:
