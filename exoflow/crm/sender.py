@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 import gevent
 from gevent.event import Event
 from gevent.pool import Pool
+from sqlalchemy.engine import Connection
 
 from exoflow.config.model import Account
 from exoflow.crm import signing
@@ -43,6 +44,13 @@ MAX_RETRY_AFTER = 86400.0  # a day; a CRM may not put a delivery off for longer
 MAX_ANSWER = 200  # bytes of the answer that are kept
 
 
+Lane = tuple[str, bool]  # an account, and whether it is its dial events: one address that is dead does not hold the other back
+
+
+def _lane(row: Claimed) -> Lane:
+    return row.account, row.type.startswith(DIAL)
+
+
 class Sender:
     """Runs in greenlets of its own from `start()` to `stop()`; `wake()` after a commit spares it the poll's second."""
 
@@ -67,8 +75,8 @@ class Sender:
         self._woken = Event()
         self._stopping = False
         self._pool = Pool(MAX_IN_FLIGHT)
-        self._in_flight: Counter[str] = Counter()
-        self._ailing: set[str] = set()
+        self._in_flight: Counter[Lane] = Counter()
+        self._ailing: set[Lane] = set()
         self._loop: gevent.Greenlet | None = None
 
     def start(self) -> None:
@@ -130,28 +138,38 @@ class Sender:
         """Claims what is due and starts it; the number of rows claimed."""
         now = self._clock()
         due = self._store.read(lambda c: outbox.due_accounts(c, now))
-        limits = {account: self._limit(account) - self._in_flight[account] for account in due}
-        limits = {account: limit for account, limit in limits.items() if limit > 0}
         free = self._pool.free_count()
-        if not limits or not free:
+        if not due or not free:
             return 0
         lease_until = now + timedelta(seconds=LEASE_SECONDS)
-        rows = self._store.write(lambda c: outbox.claim(c, limits, now=now, lease_until=lease_until, total=free))
+
+        def claimed(connection: Connection) -> list[Claimed]:
+            found: list[Claimed] = []
+            for urgent in (True, False):
+                limits = {account: self._limit((account, urgent)) for account in due}
+                total = free - len(found)
+                found += outbox.claim(connection, limits, now=now, lease_until=lease_until, total=total, urgent=urgent)
+            return found
+
+        if all(self._limit((account, urgent)) <= 0 for account in due for urgent in (True, False)):
+            return 0
+        rows = self._store.write(claimed)
         for row in rows:
-            self._in_flight[row.account] += 1
+            self._in_flight[_lane(row)] += 1
             self._pool.spawn(self._send, row)
         return len(rows)
 
-    def _limit(self, account: str) -> int:
-        return PER_AILING_ACCOUNT if account in self._ailing else PER_ACCOUNT
+    def _limit(self, lane: Lane) -> int:
+        """How many more of it may be under way."""
+        return (PER_AILING_ACCOUNT if lane in self._ailing else PER_ACCOUNT) - self._in_flight[lane]
 
     def _send(self, row: Claimed) -> None:
         try:
             attempt, problem, wait_at_least = self._attempt(row)
             if attempt.reason:
-                self._ailing.add(row.account)
+                self._ailing.add(_lane(row))
             else:
-                self._ailing.discard(row.account)
+                self._ailing.discard(_lane(row))
             self._settle(row, attempt, problem, wait_at_least)
         except StoreError as error:
             log.warning("delivery %s of call %s: not settled, and sent again later: %s", row.webhook_id, row.call_id, error)
@@ -159,7 +177,7 @@ class Sender:
             # the lease ends by itself and the row is sent again
             log.exception("delivery %s of call %s: not settled", row.webhook_id, row.call_id)
         finally:
-            self._in_flight[row.account] -= 1
+            self._in_flight[_lane(row)] -= 1
             self._woken.set()
 
     # --- one attempt ---------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """The deliveries' table as a queue: claimed under a lease, settled under a fence, in order per call.
 
+What tells of phones that ring now (`dial.busy`, `dial.free`) goes a way of its own, past what waits for an address that is
+dead; what is behind it in its call waits for it.
+
 A claim is a short transaction of its own; HTTP happens outside any. `attempts` counts the claims: only the claim with the
 highest number may settle a row, so an answer that comes after its lease was taken over changes nothing.
 """
@@ -51,14 +54,21 @@ def due_accounts(connection: Connection, now: datetime) -> list[str]:
 
 
 def claim(
-    connection: Connection, limits: Mapping[str, int], *, now: datetime, lease_until: datetime, total: int
+    connection: Connection,
+    limits: Mapping[str, int],
+    *,
+    now: datetime,
+    lease_until: datetime,
+    total: int,
+    urgent: bool = False,
 ) -> list[Claimed]:
-    """Leases due rows, oldest first: of each account at most its limit, `total` in all."""
+    """Leases due rows, oldest first: of each account at most its limit, `total` in all. `urgent`: those alone that tell of
+    phones; else all others."""
     claimed: list[Claimed] = []
     for account, limit in limits.items():
         most = min(limit, total - len(claimed))
         if most > 0:
-            claimed += _claim_of(connection, account, most, now, lease_until)
+            claimed += _claim_of(connection, account, most, now, lease_until, urgent)
     return claimed
 
 
@@ -97,6 +107,7 @@ def overtake(connection: Connection, call_id: str, type: str, problem: str) -> i
 
 # Written out, not bound: SQLite takes a partial index only if it sees the index's own condition.
 _OPEN = "{}.state IN ('pending', 'leased')"
+_URGENT = "{}.type IN ('dial.busy', 'dial.free')"
 
 _DUE_ACCOUNTS = text(
     f"""
@@ -114,13 +125,16 @@ _DUE_ACCOUNTS = text(
 ).bindparams(bindparam("now", type_=Utc()))
 
 
-def _lease_statement() -> Any:
+def _lease_statement(*, urgent: bool) -> Any:
+    """What is urgent is held back by its like alone."""
     row, earlier = deliveries.alias("d"), deliveries.alias("earlier")
+    kind = text(_URGENT.format("d") if urgent else f"NOT {_URGENT.format('d')}")
     held_back = exists().where(
         earlier.c.call_id == row.c.call_id,
         earlier.c.id < row.c.id,
         text(_OPEN.format("earlier")),
         earlier.c.failures < PASSES_AFTER,
+        *([text(_URGENT.format("earlier"))] if urgent else []),
     )
     now = bindparam("now", type_=Utc())
     # by next_at, as the index has it: the first few rows are found without sorting the backlog
@@ -128,6 +142,7 @@ def _lease_statement() -> Any:
         select(row.c.id)
         .where(
             text(_OPEN.format("d")),
+            kind,
             row.c.account == bindparam("of_account"),
             row.c.next_at <= now,
             row.c.lease_until <= now,
@@ -145,12 +160,17 @@ def _lease_statement() -> Any:
 
 
 _CLAIMED = ("id", "webhook_id", "call_id", "account", "type", "body", "attempts", "failures")
-_LEASE = _lease_statement()  # once: to put it together costs as much as to run it
+# once: to put it together costs as much as to run it
+_LEASE, _LEASE_URGENT = _lease_statement(urgent=False), _lease_statement(urgent=True)
 
 
-def _claim_of(connection: Connection, account: str, limit: int, now: datetime, lease_until: datetime) -> list[Claimed]:
+def _claim_of(
+    connection: Connection, account: str, limit: int, now: datetime, lease_until: datetime, urgent: bool
+) -> list[Claimed]:
     wanted = {"of_account": account, "now": now, "most": limit, "lease_end": lease_until}
-    found = sorted(connection.execute(_LEASE, wanted).mappings(), key=lambda claimed: int(claimed["id"]))
+    found = sorted(
+        connection.execute(_LEASE_URGENT if urgent else _LEASE, wanted).mappings(), key=lambda claimed: int(claimed["id"])
+    )
     return [
         Claimed(
             id=row["id"],

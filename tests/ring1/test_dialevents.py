@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hall import ASHA, BYE, MEENA, RAVI, Hall, eventually
+from hall import ASHA, BYE, MEENA, RAVI, SECRET, Hall, eventually
 
 from exoflow.calls.model import CallFacts, CallState, Leg
 from exoflow.config.model import Account
@@ -93,6 +93,18 @@ def test_the_crms_answer_names_another_address_for_them(hall: Start) -> None:
     eventually(lambda: all(one.state == "delivered" for one in h.deliveries(call)))
     assert told(h) == told(h, "/popup") == [("busy", "09876543210"), ("free", "09876543210")]
     assert {event.get("token") for event in h.crm.to("/popup")} == {"T"}
+
+
+def test_they_do_not_wait_for_deliveries_that_nobody_takes(hall: Start) -> None:
+    events = {"url": "crm:/deliveries", "secret": SECRET, "events": ["call.started", "call.answered", "call.ended"]}
+    h = hall(STEPS, agents={ASHA: AgentScript.answers(2, 5)}, account=ACCOUNT | {"deliveries": events})
+    h.crm.script("/dial", Reply(200))
+    h.crm.script("/deliveries", Reply(500))
+    _, call = h.run()
+    eventually(lambda: len(h.crm.to("/dial")) == 2)
+    wanted = {"call.started": "pending", "dial.busy": "delivered", "dial.free": "delivered"}
+    eventually(lambda: {one.type: one.state for one in h.deliveries(call) if one.type in wanted} == wanted)
+    assert [one.type for one in h.deliveries(call)][-1] == "call.ended"
 
 
 def test_nobody_is_told_unless_the_account_wants_it(hall: Start) -> None:
