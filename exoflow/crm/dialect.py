@@ -143,7 +143,7 @@ def dial_event(state: CallState, leg: Leg, status: str, *, now: datetime, accoun
         ("CallSid", facts.id),
         ("CallFrom", caller),
         ("CallTo", ours),
-        ("Direction", "incoming"),
+        ("Direction", "incoming" if facts.placed is None else "outbound-dial"),
         ("Created", _rfc_time(facts.created_at.astimezone(zone))),
         ("From", caller),
         ("To", ours),

@@ -22,6 +22,8 @@ ANSWER_URL = "dial_url"  # the key of a call's progress that has the CRM's `dial
 
 def dial_tidings(state: CallState, account: Account, now: datetime, told: Told) -> Iterator[Tiding]:
     """To the account's address, and to the one of the CRM's answer; for each phone first `busy`, then `free`."""
+    if state.facts.placed is not None and state.facts.placed.to is not None:
+        return  # two numbers: no agent's phone
     targets = [(f" {ANSWER_URL}", state.progress.get(ANSWER_URL))]
     if account.crm.dial_events is not None:
         targets.insert(0, ("", None))  # whatever it is when it is sent

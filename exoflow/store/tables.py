@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0004"  # the newest revision; a test holds it equal to alembic's own head
+HEAD = "0005"  # the newest revision; a test holds it equal to alembic's own head
 APPLICATION_ID = 0x65786F66  # "exof" in SQLite's header: tells our file from a stranger's
 
 
@@ -196,6 +196,13 @@ deliveries = Table(
         postgresql_where=text("state IN ('pending', 'leased')"),
     ),
     Index("deliveries_call", "call_id", "id"),
+    Index(  # what tells of phones that ring now is found past any backlog
+        "deliveries_urgent",
+        "account",
+        "next_at",
+        sqlite_where=text("state IN ('pending', 'leased') AND type IN ('dial.busy', 'dial.free')"),
+        postgresql_where=text("state IN ('pending', 'leased') AND type IN ('dial.busy', 'dial.free')"),
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -362,7 +362,7 @@ def test_a_call_that_only_the_spill_knows_is_found_when_it_comes_back(
     assert not left.on_disk()
     eventually(lambda: b"channel-2" in file_of(spill).read_bytes())
     full.close()
-    with small_disk(tmp_path / "disk", kib=256) as disk:
+    with small_disk(tmp_path / "disk", kib=384) as disk:
         shutil.copy(full.path, disk / "calls.db")
         with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
             while ballast.write(b"x" * 1024):

@@ -13,7 +13,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from exoflow.errors import DeadlineExceeded, StoreError
-from exoflow.store import lock, open_reader, open_store, opening, tables
+from exoflow.store import lock, open_reader, open_store, opening, outbox, tables
 
 NOW = datetime(2026, 10, 1, 6, 30, tzinfo=UTC)
 
@@ -115,6 +115,12 @@ def test_partial_indexes_are_made_for_the_queries_that_need_them(store):
         return str(connection.exec_driver_sql(query).fetchall())
 
     assert "deliveries_open" in store.read(plan)
+
+    def plan_of_urgent(connection):
+        statement = str(outbox._LEASE_URGENT.compile(connection))
+        return str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", (0,) * statement.count("?")).fetchall())
+
+    assert "deliveries_urgent" in store.read(plan_of_urgent)
 
 
 def test_an_up_to_date_store_opens_without_alembic(url, monkeypatch):
