@@ -20,7 +20,7 @@ from ring2.freeswitch import fill
 from ring2.network import Exchange
 from ring2.site import Site, Visit, agents_json, codes, entry, wait_for
 
-PROMPTS, KEYS, CRM, AGENTS, MESSAGE = (f"80307524{number}" for number in range(20, 25))
+PROMPTS, KEYS, CRM, AGENTS, MESSAGE, ASKED = (f"80307524{number}" for number in range(20, 26))
 LONG_HZ, LONG_SECONDS = 660, 3.0
 
 
@@ -172,6 +172,29 @@ def test_an_agent_talks_on_and_his_answer_counts(site: Revived, when: str) -> No
     assert read_wav(Path(state.recordings[0].path)).seconds == pytest.approx(4.0, abs=0.3)
     assert len(visit.asked("/agents")) == len(visit.asked("/after")) == 1
     assert state.outcome == "answered"
+
+
+@pytest.mark.parametrize("when", ["ringing", "asked"])
+def test_of_several_who_ring_and_are_asked_each_is_rung_once(site: Revived, when: str) -> None:
+    """One is a mailbox, the other presses the key; both are asked by the switch alone."""
+    agents = site.agents(answers(after=2.5), answers(after=2.5, listens=3.5, presses="1", talk=4.0), answers())
+    visit = site.call(ASKED, {"/agents": agents_json(*agents)})
+    visit.phone.wait_answered().speak(440)
+    wait_for(lambda: all(agent.attempts and agent.attempts[0].alerting_at for agent in agents[:2]), 10, "both agents' ringing")
+    if when == "asked":
+        wait_for(lambda: agents[1].attempts[0].answered_at, 10, "his answer")
+        gevent.sleep(1)
+    site.kill()
+    visit.phone.wait_ended()
+    state = visit.state()
+    assert [len(agent.attempts) for agent in agents] == [1, 1, 0]
+    assert [leg.outcome for leg in state.legs] == ["taken", "answered"]
+    assert all(leg.seen for leg in state.legs)
+    assert state.legs[1].talk_seconds == pytest.approx(4.0, abs=0.5)
+    assert "was rung on and answered" in resumed(visit)
+    assert [(one.kind, one.state) for one in state.recordings] == [("talk", "good")], state.recordings
+    assert read_wav(Path(state.recordings[0].path)).seconds == pytest.approx(4.0, abs=0.5)
+    assert len(visit.asked("/agents")) == 1
 
 
 def test_who_rejects_meanwhile_is_not_rung_again_and_the_next_one_is(site: Revived) -> None:
