@@ -86,6 +86,7 @@ class Placed:
     limit: int  # seconds of the whole call, from the first answer
     record: Literal["none", "mono", "dual"] = "none"
     custom_field: str = ""
+    wait_url: str = ""  # URL of what `caller` hears while `to` is rung; empty: ringing
     status_callback: str = ""  # URL; empty: nobody is told
     events: tuple[str, ...] = ()  # of which it is told: `answered`, `terminal`; empty: the end alone, in few words
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from exoflow.agents.groups import Candidate, of_numbers, of_target
 from exoflow.config.steps import Connect as ConnectSettings
-from exoflow.crm.answers import AgentsAnswer, parse_agents
+from exoflow.crm.answers import AgentsAnswer, Music, parse_agents
 from exoflow.crm.dialect import CONNECT_HEADERS
 from exoflow.crm.http import Answer
 from exoflow.flow import recording as recordings
@@ -85,7 +85,7 @@ def next_round(here: Here) -> bool:
 def _plan(here: Here, connect: ConnectSettings) -> Plan:
     how = _how(here, connect)
     if connect.url is None:
-        return Plan(of_target(here.account, connect), how, connect.record, connect.group)
+        return Plan(of_target(here.account, connect), _waited(here, connect, how), connect.record, connect.group)
     plan = _ask_crm(here, connect, how)
     if plan is not None:
         return plan
@@ -101,6 +101,14 @@ def _how(here: Here, connect: ConnectSettings) -> How:
     opening = "" if connect.opening is None else whisper.for_agents(here, connect.opening)
     ask = whisper.asked(here, connect)
     return How(connect.ring_seconds, connect.talk_seconds, connect.parallel, ask=ask, opening=opening)
+
+
+def _waited(here: Here, connect: ConnectSettings, how: How) -> How:
+    """With what the first of two numbers is to hear by the URL that its call was placed with."""
+    placed = here.call.state.facts.placed
+    if placed is None or placed.to is None or not placed.wait_url:
+        return how
+    return _as_heard(here, connect, how, AgentsAnswer([], music=Music("custom_tone", placed.wait_url)))
 
 
 def _ask_crm(here: Here, connect: ConnectSettings, how: How) -> Plan | None:

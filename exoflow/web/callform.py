@@ -29,7 +29,7 @@ TALK_SECONDS = 14_400  # TimeLimit's own maximum
 MAX_CUSTOM = 1000  # characters; it is sent back in addresses
 MAX_URL = 2000
 KNOWN = frozenset(
-    """From To Url CallerId CallType TimeLimit TimeOut Record RecordingChannels CustomField StatusCallback""".split()  # noqa: SIM905
+    """From To Url CallerId CallType TimeLimit TimeOut Record RecordingChannels CustomField StatusCallback WaitUrl""".split()  # noqa: SIM905
 )
 EVENTS = ("terminal", "answered")
 _EVENT = re.compile(r"StatusCallbackEvents(\[[0-9]{0,2}\])?")
@@ -96,7 +96,8 @@ def wanted(body: bytes, account: Account, account_id: str) -> Wanted:
         limit=_seconds("TimeLimit", given, TALK_SECONDS, 1, TALK_SECONDS),
         record=_record(given),
         custom_field=_custom(given.get("CustomField", "")),
-        status_callback=_callback(given.get("StatusCallback", "")),
+        wait_url=_address("WaitUrl", given),
+        status_callback=_address("StatusCallback", given),
         events=events,
     )
     return Wanted(number, first, _flow(given["Url"], account, account_id, number) if "Url" in given else None, placed)
@@ -153,14 +154,15 @@ def _custom(text: str) -> str:
     return text
 
 
-def _callback(url: str) -> str:
+def _address(name: str, given: dict[str, str]) -> str:
+    url = given.get(name, "")
     try:
         parts = urlsplit(url)
         good = not url or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
     except ValueError:
         good = False
     if not good or len(url) > MAX_URL or not all(33 <= ord(char) < 127 for char in url):
-        raise Refusal(400, "StatusCallback: an http or https address")
+        raise Refusal(400, f"{name}: an http or https address")
     return url
 
 

@@ -10,11 +10,14 @@ from urllib.parse import parse_qsl
 
 import gevent
 import pytest
-from hall import OURS, codes, entry, eventually, menu, outcomes, say
-from placedcalls import API, BYE, FIRST, SECOND, PlacingHall
+from gevent import socket
+from hall import OURS, WAIT, codes, entry, eventually, menu, outcomes, say
+from placedcalls import API, BASIC, BYE, FIRST, SECOND, PlacingHall
 
 from exoflow.calls.call import Call
 from exoflow.flow import placing
+from exoflow.flow.whisper import INDIAN_RINGBACK
+from exoflow.linesound import wav
 from exoflow.sim import AgentScript
 from exoflow.sim.crm import Reply
 
@@ -143,6 +146,34 @@ def test_the_second_does_not_answer(hall: PlacingHall) -> None:
     state = hall.closed(hall.place(TimeOut="7")["Sid"])
     assert (state.outcome, outcomes(state.legs), state.ended_by) == ("missed", ["no_answer"], "exoflow")
     assert hall.switch.attempts[1].variables["leg_timeout"] == "7"
+
+
+def test_the_first_hears_what_the_crm_wants_while_the_second_rings(hall: PlacingHall) -> None:
+    hall.opened(agents=TALKS)
+    hall.crm.script("/wait.wav", Reply(200, wav(bytes(16_000)), "audio/wav"))
+    assert hall.closed(hall.place(WaitUrl=hall.crm.url("/wait.wav"))["Sid"]).outcome == "answered"
+    hall.crm.script("/wait.wav", Reply(404))
+    unplayable = hall.closed(hall.place(WaitUrl=hall.crm.url("/gone.wav"))["Sid"])
+    assert unplayable.outcome == "answered"
+    assert "crm.unplayable" in codes(unplayable)
+    heard, usual = (
+        dict(pair.split("=", 1) for pair in text.removeprefix("^^~").split("~"))["ringback"]
+        for text in hall.executed("multiset")
+        if "transfer_ringback" in text
+    )
+    assert heard.endswith(".wav")
+    assert usual == INDIAN_RINGBACK
+
+
+def test_a_form_that_is_not_whole(hall: PlacingHall) -> None:
+    hall.opened()
+    head = f"POST /v1/Accounts/acme/Calls/connect.json HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {BASIC}\r\n"
+    head += "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nFrom=1"
+    with gevent.Timeout(WAIT), socket.create_connection(hall.web) as sock:
+        sock.sendall(head.encode())
+        sock.shutdown(socket.SHUT_WR)
+        assert b"400 Bad Request" in sock.recv(65536)
+    assert hall.service.book.recent() == []
 
 
 # --- a flow -----------------------------------------------------------------------------------------------
