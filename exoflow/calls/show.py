@@ -77,7 +77,7 @@ def _list_row(state: CallState, zone_of: ZoneOf, *, with_zone: bool) -> tuple[st
         _short(state),
         clean(facts.account or "-"),
         _caller(state),
-        clean(facts.dialled or facts.dialled_raw or "-"),
+        clean((facts.placed.to if facts.placed is not None else None) or facts.dialled or facts.dialled_raw or "-"),
         _length((state.ended_at - facts.created_at).total_seconds()) if state.ended_at else "-",
         _length(talk) if talk else "-",
         state.outcome or "going on",
@@ -115,6 +115,9 @@ def _head(state: CallState, zone: tzinfo, account_name: str) -> str:
     if account_name:
         account += f" ({clean(account_name)})"
     to = f"{clean(facts.dialled or 'unknown number')} on {clean(facts.trunk)}, the exchange sent {clean(facts.dialled_raw)!r}"
+    if facts.placed is not None:
+        then = clean(facts.placed.to) if facts.placed.to is not None else "nobody: the flow took the call"
+        to = f"{then}; placed by the account as {clean(facts.dialled)} on {clean(facts.trunk)}"
     lines = [
         ("account", account + (f", flow {clean(facts.flow)}" if facts.flow else "")),
         ("from", _caller(state)),

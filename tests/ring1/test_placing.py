@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,6 +16,7 @@ from hall import OURS, WAIT, codes, entry, eventually, menu, outcomes, say
 from placedcalls import API, BASIC, BYE, FIRST, SECOND, PlacingHall
 
 from exoflow.calls.call import Call
+from exoflow.calls.show import call_list, call_sheet
 from exoflow.flow import placing
 from exoflow.flow.whisper import INDIAN_RINGBACK
 from exoflow.linesound import wav
@@ -69,6 +71,15 @@ def test_what_the_crm_reads_of_it_and_is_told(hall: PlacingHall) -> None:
     data = hall.crm.deliveries[0].event["data"]
     assert (told.type, data["direction"], data["outcome"]) == ("call.ended", "outbound-api", "answered")
     assert data["placed"] == {"to": SECOND, "custom_field": "order 12"}
+
+
+def test_how_it_is_shown_to_people(hall: PlacingHall) -> None:
+    hall.opened(agents=TALKS)
+    state = hall.closed(hall.place()["Sid"])
+    sheet = call_sheet(state, UTC)
+    assert f"from           {FIRST}\n" in sheet
+    assert f"{SECOND}; placed by the account as {OURS} on PRI1" in sheet
+    assert SECOND in call_list([state], lambda account: UTC)
 
 
 def test_the_status_callback_that_came_with_the_call_hears_of_it(hall: PlacingHall) -> None:
