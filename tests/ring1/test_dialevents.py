@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,14 +11,19 @@ from zoneinfo import ZoneInfo
 import pytest
 from hall import ASHA, BYE, MEENA, RAVI, SECRET, Hall, eventually
 
+from exoflow.calls.book import CallBook
+from exoflow.calls.lookup import deliveries_of
 from exoflow.calls.model import CallFacts, CallState, Leg
 from exoflow.config.model import Account
 from exoflow.crm import sender
 from exoflow.crm.dialect import dial_event
+from exoflow.crm.dialevents import dial_tidings
+from exoflow.crm.http import CrmClient
 from exoflow.crm.outgoing import shown, written
 from exoflow.flow import asking
 from exoflow.sim import AgentScript
-from exoflow.sim.crm import Reply, Request
+from exoflow.sim.crm import DemoCrm, Reply, Request
+from exoflow.store import open_store, outbox
 
 Start = Callable[..., Hall]
 
@@ -136,9 +141,80 @@ def test_a_pop_up_that_nobody_takes_is_not_sent_behind_the_passthru(hall: Start,
     eventually(over, 60)
     busy, free, ended = h.deliveries(call)
     assert (busy.type, busy.state) == ("dial.busy", "dead")
-    assert "passthru came first" in busy.problem
+    assert "given up, for" in busy.problem  # a passthru came first, or the phone is free again: whichever was quicker
     assert (free.type, ended.type) == ("dial.free", "call.ended")
     assert not [one for one in h.crm.to("/dial") if one.get("Status") == "busy" and one.at > passed[0]]
+
+
+class Told:
+    """A call with one phone that rings, an address that takes nothing, and a clock of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.crm = DemoCrm()
+        self.crm.start()
+        self.crm.script("/dial", Reply(503))
+        crm = {"allow_private": ["127.0.0.1/32"], "dial_events": {"url": self.crm.url("/dial")}}
+        flows = {"main": {"start": "bye", "steps": {"bye": BYE}}}
+        account = Account.model_validate({"name": "Acme", "crm": crm, "flows": flows})
+        self.store = open_store(f"sqlite:///{folder}/calls.db")
+        self.now = BEGUN
+        self.client = CrmClient()
+        self.sender = sender.Sender(self.store, self.client, lambda name: account, clock=lambda: self.now, jitter=lambda: 0.0)
+        book = CallBook(self.store, clock=lambda: self.now)
+        book.tidings = dial_tidings
+        self.call = book.open(CallFacts("a" * 32, "c", BEGUN, "PRI1", "9902", "", account="acme"), account)
+        self.leg = Leg("u", 1, "+919999999903", "PRI1")
+        self.call.add_leg(self.leg)
+
+    def released(self) -> None:
+        self.leg.outcome, self.leg.released_at = "busy", self.now
+        self.call.update_leg(self.leg)
+        self.call.on_disk()
+
+    def rows(self) -> list[tuple[str, str, int]]:
+        found = self.store.read(lambda c: deliveries_of(c, self.call.id))
+        return [(one.type, one.state, len(one.attempts)) for one in found]
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.sender.drain()
+
+    def close(self) -> None:
+        self.sender.stop(1)
+        self.client.close()
+        self.store.close()
+        self.crm.stop()
+
+
+@pytest.fixture
+def ringing(tmp_path: Path) -> Iterator[Told]:
+    made = Told(tmp_path)
+    yield made
+    made.close()
+
+
+def test_it_is_sent_again_as_long_as_the_phone_rings(ringing: Told) -> None:
+    for seconds in (0, 1, 4):
+        ringing.pass_seconds(seconds)
+    assert ringing.rows() == [("dial.busy", "pending", 3)]
+    ringing.pass_seconds(10)
+    assert ringing.rows() == [("dial.busy", "dead", 4)]
+
+
+def test_it_is_given_up_when_the_phone_is_free_again(ringing: Told) -> None:
+    ringing.pass_seconds(0)
+    ringing.released()
+    assert ringing.rows() == [("dial.busy", "pending", 1), ("dial.free", "pending", 0)]
+    ringing.pass_seconds(1)
+    assert ringing.rows() == [("dial.busy", "dead", 2), ("dial.free", "pending", 1)]
+
+
+def test_it_is_given_up_when_a_passthru_comes_first(ringing: Told) -> None:
+    ringing.pass_seconds(0)
+    ringing.released()
+    ringing.store.write(lambda c: outbox.overtake(c, ringing.call.id, "dial.busy", "overtaken"))
+    ringing.pass_seconds(60)
+    assert ringing.rows() == [("dial.busy", "dead", 1), ("dial.free", "pending", 1)]
 
 
 def test_a_call_that_comes_back_tells_of_each_phone_once(hall: Start) -> None:
