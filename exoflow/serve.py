@@ -6,9 +6,11 @@ import logging
 from typing import Any
 
 import gevent
+from gevent.event import AsyncResult
 
 from exoflow.agents.memory import Memory
 from exoflow.agents.staff import Staff
+from exoflow.agents.wishes import Wish, Wishes
 from exoflow.calls.book import CallBook
 from exoflow.calls.links import Links, beside, secret_of
 from exoflow.calls.lost import LostCalls
@@ -75,6 +77,7 @@ class Service:
         self.sender.on_settled = self.book.settled
         self.lines = Lines(config.switch.event_socket, lambda: self.config.trunks)
         self.staff = Staff(self.lines, self.book.left.states, Memory(self.store))
+        self._wishes = Wishes(self.store.path, self._switch_agent)
         self._mailer = Mailer()
         self._editions = Editions(config, self.store, self._make_parts)
         self._reception = Reception(self.parts_for, self.book)
@@ -112,6 +115,7 @@ class Service:
         self.book.left.read()
         self.sender.start()
         self._resends.start()
+        self._wishes.start()
         self.lines.start()
         self.staff.start()
         self._publish()
@@ -136,6 +140,7 @@ class Service:
         self.staff.stop()
         self.lines.stop()
         self._resends.stop()
+        self._wishes.stop()
         self.sender.stop(SENDER_STOP_SECONDS)
         self.crm.close()
         if self.web is not None:
@@ -231,6 +236,12 @@ class Service:
 
     def _account(self, account_id: str) -> Account | None:
         return self.config.accounts.get(account_id)
+
+    def _switch_agent(self, wish: Wish) -> AsyncResult | None:
+        account = self._account(wish.account)
+        if account is None or wish.agent not in account.agents:
+            return None
+        return self.staff.switch(wish.account, wish.agent, wish.available, "command")
 
     def _take(self, session: CallSession) -> None:
         older = self._held.get(session.uuid)
