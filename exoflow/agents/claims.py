@@ -59,6 +59,10 @@ class Claims:
     def of(self, channel: str) -> Claim | None:
         return self._by_channel.get(channel)
 
+    def calls_of(self, caller: str | None) -> list[str]:
+        """Ids of the calls that come from this number just now."""
+        return [] if caller is None else [claim.call for claim in self.holders(caller) if claim.calls_us]
+
     @property
     def unowned(self) -> list[Claim]:
         """Those that a look at the switch must end."""
@@ -130,12 +134,12 @@ class Claims:
                     self.release(claim.channel)
 
     @contextmanager
-    def calling(self, number: str | None, channel: str, over: Callable[[], bool]) -> Iterator[None]:
+    def calling(self, number: str | None, channel: str, call: str, over: Callable[[], bool]) -> Iterator[None]:
         """Around a call of somebody: his own phone is in use as long as it lives, also when it leaves this process."""
         if number is None:
             yield
             return
-        claim = self.hold(number, channel, calls_us=True)
+        claim = self.hold(number, channel, call, calls_us=True)
         claim.owned = True
         try:
             yield

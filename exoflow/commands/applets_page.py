@@ -24,7 +24,10 @@ ACCOUNT = EXAMPLES.parent / "branches/accounts/branches.yaml"
 # what an applet's docstring says, line by line, after the description
 SAID = ("Branches", "Caller gone", "Store gone", "CRM gone", "Journey")
 
-_LIMITED = ("config", "prompts", "flow", "crm", "calls", "esl", "lines", "store", "telephony", "reload", "serve", "supervision")
+_LIMITED = (
+    *("config", "prompts", "flow", "agents", "crm", "calls", "esl", "lines", "store", "telephony"),
+    *("reload", "serve", "supervision"),
+)
 _LIMIT = re.compile(
     r"(?:MAX|MIN|PER)_[A-Z_0-9]+|[A-Z][A-Z_0-9]*_(?:SECONDS|MS|DAYS|BYTES|CHARS|AFTER|EVERY|MARGIN|ATTEMPTS|SIZE|ROOM)"
     r"|[A-Z_]+_(?:MOST|KEPT|AT_ONCE|A_(?:SCAN|LOOK|MINUTE))|MOST_\w+|LINGER\w*"

@@ -56,6 +56,7 @@ _MEANT = {
     "switch": "on",
     "transfer": "flow",
     "back": "to",
+    "agent": "state",
 }
 _NAME_FORM = "letters, digits, `_`, and after the first of them also `.`, `-` and spaces; at most 64"
 _CUSTOM = {

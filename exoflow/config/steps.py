@@ -29,6 +29,7 @@ from exoflow.config.stepbase import (
     known_cause,
 )
 from exoflow.config.turns import (
+    AgentStep,
     BackStep,
     GatherStep,
     LanguageStep,
@@ -42,6 +43,7 @@ from exoflow.telephony.dialstring import MAX_AT_ONCE
 # what steps are made of is found here, too
 __all__ = [
     "AgentNumber",
+    "AgentStep",
     "BackStep",
     "GatherStep",
     "LanguageStep",
@@ -274,6 +276,7 @@ STEPS: dict[str, type[Step]] = {
         PauseStep,
         TransferStep,
         BackStep,
+        AgentStep,
     )
 }
 

@@ -215,6 +215,21 @@ class LanguageStep(Step):
     next: str = Field(description="the step that follows")
 
 
+# --- agents ---------------------------------------------------------------------------------------
+
+
+class AgentSwitch(Strict):
+    state: Literal["on", "off"] = Field(description="`on`: the agent who calls takes calls from now on; `off`: no more")
+
+
+class AgentStep(Step):
+    applet = "agent"
+    BRANCHES = ("done", "unknown")
+    agent: AgentSwitch = Field(description="switches the agent who calls on or off")
+    done: str = Field(description="the step that follows")
+    unknown: str = Field(description="the step if no agent of the account has the caller's number")
+
+
 # --- other places -----------------------------------------------------------------------------------
 
 

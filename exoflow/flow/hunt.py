@@ -55,6 +55,8 @@ class _Hunt:
         self._told: set[PassedOver] = set()
         self._passed_over: Sequence[PassedOver] = ()
         self.line: int = here.data.get("line", 0)
+        if not self._tried:
+            self._note_second_call()
 
     def next(self) -> list[Picked]:
         """Who is rung now, claimed; nobody at the round's end."""
@@ -121,6 +123,15 @@ class _Hunt:
         if new:
             self._told.update(new)
             self._here.note("G", "connect.passed_over", f"Not rung: {_listed(new)}", agents=_shown(new))
+
+    def _note_second_call(self) -> None:
+        """Each call of a caller is served for itself; the agents whom the others engage are passed over."""
+        call, calls = self._here.call, self._staff.claims.calls_of(self._here.call.state.facts.caller)
+        live = [call.book.live[one] for one in calls if one != call.id and one in call.book.live]
+        others = [one.id for one in live if one.state.facts.account == call.state.facts.account and one.state.wanted_agent]
+        if others:
+            text = "The same number wants an agent by another call, too: each is served for itself"
+            self._here.note("G", "connect.second_call", text, calls=others)
 
     def tell_why_nobody(self) -> None:
         """Of who was rung the attempts have told already."""

@@ -146,7 +146,7 @@ def _run(here: Here) -> None:
     """The caller's own phone is in use meanwhile: an agent who rings us is not rung."""
     channel, state = here.session.uuid, here.call.state
     with (
-        here.parts.staff.claims.calling(state.facts.caller, channel, lambda: here.caller_gone),
+        here.parts.staff.claims.calling(state.facts.caller, channel, here.call.id, lambda: here.caller_gone),
         placed.limited(state, here.parts.lines),
     ):
         engine.run(here)

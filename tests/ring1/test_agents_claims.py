@@ -97,11 +97,11 @@ def test_a_lost_socket_does_not_end_a_claim_for_the_leg_rings_on(claims: Claims)
 
 def test_who_calls_us_is_engaged_until_his_call_is_over(claims: Claims) -> None:
     over = []
-    with claims.calling(ASHA, A_LEG, lambda: bool(over)):
+    with claims.calling(ASHA, A_LEG, "one", lambda: bool(over)):
         assert not claims.claim(ASHA, LEG, "one")
     assert not claims.claim(ASHA, LEG, "one")  # it left this process, and lives
     over.append(True)
-    with claims.calling(ASHA, A_LEG, lambda: bool(over)):
+    with claims.calling(ASHA, A_LEG, "one", lambda: bool(over)):
         pass
     assert claims.claim(ASHA, LEG, "one")
 
@@ -286,3 +286,24 @@ def test_without_the_event_socket_agents_are_claimed_all_the_same(hall: Start) -
     assert [leg.number for leg in state.legs] == [RAVI]
     h.ended(talks)
     eventually(lambda: not len(h.service.staff.claims))
+
+
+def test_a_callers_second_call_is_served_for_itself_and_says_so(hall: Start) -> None:
+    h = hall(EVERYBODY, agents={ASHA: AgentScript.answers(20, 30), RAVI: AgentScript.answers(1, 5)})
+    first = h.call()
+    h.until(lambda: h.switch.rung)
+    _, state = h.run()
+    assert [leg.agent for leg in state.legs] == ["Ravi"]
+    assert entry(state, "connect.second_call").evidence == {"calls": [h.states[first.uuid].facts.id]}
+    assert "connect.second_call" not in codes(h.ended(first))
+
+
+def test_a_call_to_another_account_is_no_second_call(hall: Start) -> None:
+    theirs = [{"number": "+918030752401", "trunk": "PRI1", "flow": "main"}]
+    h = hall(EVERYBODY, agents={ASHA: AgentScript.answers(20, 30)}, accounts={"acme": {}, "other": {"numbers": theirs}})
+    first = h.call()
+    h.until(lambda: h.switch.rung)
+    _, state = h.run(to="+918030752401")
+    assert "connect.second_call" not in codes(state)
+    assert "connect.passed_over" in codes(state)  # his phone rings, whoever has him rung
+    h.ended(first)

@@ -24,6 +24,7 @@ from exoflow.sim.crm import Reply
 
 ROOT = Path(__file__).parents[2]
 PRESSED: dict[str, Any] = {
+    "agent": "1",
     "menu": "1",
     "gather": ["123456", "654321"],
     "consent": "1",

@@ -1,5 +1,6 @@
 """The applets: one a file, found here by the key that names them in a flow."""
 
+from exoflow.flow.applets.agent import Agent
 from exoflow.flow.applets.back import Back
 from exoflow.flow.applets.base import Applet
 from exoflow.flow.applets.connect import Connect
@@ -36,6 +37,7 @@ APPLETS: dict[str, Applet] = {
     "sms": Sms(),
     "mail": Mail(),
     "page": Page(),
+    "agent": Agent(),
     "back": Back(),
     "gather": Gather(),
     "language": Language(),
