@@ -126,10 +126,12 @@ class _Hunt:
 
     def _note_second_call(self) -> None:
         """Each call of a caller is served for itself; the agents whom the others engage are passed over."""
-        call, calls = self._here.call, self._staff.claims.calls_of(self._here.call.state.facts.caller)
+        call = self._here.call
+        calls = self._staff.claims.calls_of(call.state.facts.caller)
         live = [call.book.live[one] for one in calls if one != call.id and one in call.book.live]
         others = [one.id for one in live if one.state.facts.account == call.state.facts.account and one.state.wanted_agent]
-        if others:
+        told = any(entry.code == "connect.second_call" for entry in call.state.journey)
+        if others and not told:
             text = "The same number wants an agent by another call, too: each is served for itself"
             self._here.note("G", "connect.second_call", text, calls=others)
 

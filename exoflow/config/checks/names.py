@@ -50,7 +50,7 @@ def _agents(a: AccountDraft) -> Iterator[Finding]:
     first: dict[str, str] = {}
     for name, agent in a.account.agents.items():
         other = first.setdefault(agent.number, name)
-        if other != name:
+        if other != name and agent.lines == 1:
             message = (
                 f"`{other}` has this number, too: a call to one engages both; if several phones ring there, give it `lines`"
             )
