@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hall import BYE, CALLER, OURS, Hall, codes, entry, eventually, menu, say
+from hall import ASHA, BYE, CALLER, OURS, RAVI, Hall, codes, entry, eventually, menu, say
 
 from exoflow.sim import AgentScript
 
@@ -176,7 +176,9 @@ def test_thirty_calls_at_once(hall: Start) -> None:
         "talk": {"connect": {"group": "support"}, "answered": "bye", "unanswered": "bye"},
         "bye": BYE,
     }
-    h = hall(steps, channels={"PRI1": 60}, agents={"9876543210": AgentScript.busy()})
+    people = {name: {"number": number, "lines": 30} for name, number in (("asha", ASHA), ("ravi", RAVI))}
+    account = {"agents": people, "groups": {"support": {"agents": ["asha", "ravi"]}}}
+    h = hall(steps, channels={"PRI1": 60}, agents={ASHA: AgentScript.busy()}, account=account)
     phones = [h.call(keys="1") for _ in range(30)]
     states = [h.ended(phone) for phone in phones]
     assert {state.outcome for state in states} == {"answered"}
