@@ -41,7 +41,8 @@ class Connect:
     of this caller); connect.passed_over (who is not rung now, and why: engaged, off, hours, wrap_up or paused), and if nobody
     is left, connect.engaged (by calls of ours) or connect.away; leg.dialled, and then leg.talked or leg.<outcome> (busy,
     rejected, no_answer, unreachable, bad_number, trunk, protocol, not_accepted, taken, caller_gone, engaged; evidence leg,
-    q850, cause, alerting, seen); lines.down, switch.slow, store.slow; recording.good, recording.declined, or recording.<problem>.
+    q850, cause, alerting, seen); lines.down, switch.slow, store.slow; recording.good, recording.declined, or
+    recording.<problem>.
     """
 
     needs_caller = True
