@@ -10,7 +10,7 @@ from exoflow.calls import cdr
 from exoflow.calls.cdr import CallEnd
 from ring2.agents import answers, silent
 from ring2.placing import closed, place
-from ring2.site import MAIN, Site, wait_for
+from ring2.site import MAIN, Site, hears, wait_for
 
 
 def test_a_full_trunk_and_a_box_that_is_emptied_place_nothing(site: Site) -> None:
@@ -53,3 +53,21 @@ def test_kill_while_the_first_phone_rings_and_it_is_not_answered(site: Site) -> 
     end = cdr.parse(json.dumps(site.box.cdr(state.facts.channel)))
     assert isinstance(end, CallEnd)
     assert (end.placed, end.call_id, end.q850, end.answered_at) == (True, sid, 19, None)
+
+
+def test_who_answers_while_no_exoflow_is_there_hears_the_announcement_and_rings_nobody(site: Site) -> None:
+    [first] = site.agents(answers(after=3, hz=None))
+    before = len(site.exchange.attempts)
+    sid = place(site, From=f"0{first.number}", Url="main")
+    wait_for(lambda: first.attempts, 10, "the first phone")
+    site.kill()
+    try:
+        [rung] = first.attempts
+        rung.wait_ended(30)
+        # the tones that every network plays for "cannot be completed"
+        assert hears(rung.heard(), 1400)
+    finally:
+        site.serve()
+    state = closed(site, sid)
+    assert (state.outcome, state.legs) == ("lost", [])
+    assert site.exchange.attempts[before:] == [rung]
