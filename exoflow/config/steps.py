@@ -130,7 +130,7 @@ class Connect(Target):
     confirm: Confirm | None = Field(
         None, description="then asks for a key, so that no mailbox takes the call; without it the next agent is rung"
     )
-    opening: Prompt | None = Field(None, description="what both hear when their talk begins, in the account's language")
+    opening: Prompt | None = Field(None, description="what both hear when their talk begins, each in his own language")
     ringback: Prompt | None = Field(None, description="what the caller hears while agents ring; Indian ringback unless set")
     hold: Prompt | None = Field(None, description="what the caller hears while the CRM is asked; a soft tone unless set")
 

@@ -18,7 +18,7 @@ itself:
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -114,7 +114,7 @@ def parameters(
         ("StartTime", naive_time(facts.created_at.astimezone(zone))),
         ("EndTime", NO_END_TIME),
         ("CurrentTime", naive_time(now.astimezone(zone))),
-        ("DialWhomNumber", national(state.legs[-1].number) if state.legs else ""),
+        ("DialWhomNumber", national(_whom(state.legs).number) if state.legs else ""),
         ("From", caller),
         ("To", ours),
         ("flow_id", flow_number(account_id, facts.flow or "")),
@@ -198,9 +198,19 @@ def call_status(state: CallState) -> str:
 def _left_while_ringing(state: CallState) -> bool:
     """Did the caller leave within a connect, and not in a step after it?"""
     if state.legs:
-        last = state.legs[-1].outcome
-        return last == "caller_gone" or (last == "ringing" and state.caller_left)
+        # of several who rang at once the last one may have ended otherwise; behind a caller who has left nobody is rung
+        outcomes = {leg.outcome for leg in state.legs}
+        return "caller_gone" in outcomes or ("ringing" in outcomes and state.caller_left)
     return state.caller_left
+
+
+def _whom(legs: Sequence[Leg]) -> Leg:
+    """The agent who was dialled last; of several who rang at once the one who talked."""
+    last = legs[-1]
+    for leg in reversed(legs):
+        if leg.answered_at is not None and last.dialled_at is not None and last.dialled_at <= leg.answered_at:
+            return leg
+    return last
 
 
 # --- values -------------------------------------------------------------------------------------

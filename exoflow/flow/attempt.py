@@ -39,7 +39,8 @@ class How:
     at_once: int = 1  # phones that ring together; the first to answer talks
     cli: dict[str, str] = field(default_factory=dict)  # digits that agents see, by trunk; of others it is the trunk's own
     ask: Ask | None = None
-    opening: str = ""  # a sound that both hear when their talk begins
+    opening: str = ""  # a sound that the agent hears when the talk begins
+    callers_opening: str = ""  # and the caller
     headers: dict[str, str] = field(default_factory=dict)  # of SIP
     ringback: str = ""  # what the caller hears meanwhile; as the step says unless set
     network_tone: bool = False  # or the tone of the agent's network, as soon as there is one

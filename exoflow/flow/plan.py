@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from exoflow.agents.groups import Candidate, of_numbers, of_target
 from exoflow.config.steps import Connect as ConnectSettings
+from exoflow.config.steps import Prompt
 from exoflow.crm.answers import AgentsAnswer, Music, parse_agents
 from exoflow.crm.dialect import CONNECT_HEADERS
 from exoflow.crm.http import Answer
@@ -98,9 +99,12 @@ def _plan(here: Here, connect: ConnectSettings) -> Plan:
 
 def _how(here: Here, connect: ConnectSettings) -> How:
     """As the step says."""
-    opening = "" if connect.opening is None else whisper.for_agents(here, connect.opening)
-    ask = whisper.asked(here, connect)
-    return How(connect.ring_seconds, connect.talk_seconds, connect.parallel, ask=ask, opening=opening)
+    how = How(connect.ring_seconds, connect.talk_seconds, connect.parallel, ask=whisper.asked(here, connect))
+    return how if connect.opening is None else _opened(here, how, connect.opening)
+
+
+def _opened(here: Here, how: How, opening: Prompt) -> How:
+    return replace(how, opening=whisper.for_agents(here, opening), callers_opening=here.sound(opening))
 
 
 def _waited(here: Here, connect: ConnectSettings, how: How) -> How:
@@ -157,10 +161,10 @@ def _as_heard(here: Here, connect: ConnectSettings, how: How, told: AgentsAnswer
     """With the sounds that the CRM names before those of the step."""
     named, kind = whisper.named(here, connect, told), told.music.kind if told.music is not None else ""
     ringback = how.ringback if named.music is None else here.sound(named.music)
+    how = how if named.both is None else _opened(here, how, named.both)
     return replace(
         how,
         ask=how.ask if named.callee is None else whisper.asked(here, connect, named.callee),
-        opening=how.opening if named.both is None else whisper.for_agents(here, named.both),
         ringback=whisper.INDIAN_RINGBACK if kind == "default_tone" else ringback,
         network_tone=kind == "operator_tone",
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hall import ASHA, BYE, RAVI, Hall, codes, entry, say, visited
 
+from exoflow.config.load import load
 from exoflow.flow.whisper import INDIAN_RINGBACK
 from exoflow.linesound import wav
 from exoflow.sim import AgentScript
@@ -146,10 +147,23 @@ def test_the_caller_leaves_while_an_agent_is_asked(hall: Start) -> None:
 
 def test_agents_hear_their_own_language(hall: Start) -> None:
     words = {"en": "A call.", "hi": "एक कॉल।"}
-    steps = {"speak": {"language": {"to": "hi"}, "next": "agents"}, **asking(whisper={"say": words})}
-    h = hall(steps, agents={ASHA: AgentScript.answers(1, 4)})
-    h.run()
-    assert h.switch.attempts[0].heard == ["A call."]
+    speak = {"language": {"to": "hi"}, "next": "agents"}
+    h = hall(
+        {"speak": speak, **asking(whisper={"say": words}, opening={"say": words})}, agents={ASHA: AgentScript.answers(1, 4)}
+    )
+    phone, _ = h.run()
+    assert h.switch.attempts[0].heard == ["A call.", "A call."]
+    assert phone.texts[0] == words["hi"]
+
+
+def test_a_text_for_agents_need_not_be_in_the_callers_languages(hall: Start) -> None:
+    words = {"en": "A call."}
+    more = {"whisper": {"say": words}, "confirm": {"say": words}, "opening": {"say": words}}
+    h = hall({"speak": {"language": {"to": "hi"}, "next": "agents"}, **asking(**more)})
+    found = [finding for finding in load(h.folder / "exoflow.yaml", {}).findings if finding.code == "W606"]
+    lines = (h.folder / "accounts" / "acme.yaml").read_text().splitlines()
+    told = {lines[one.line - 1][one.col - 1 :].partition(":")[0].strip('"') for one in found}
+    assert told == {"opening", "greeting"}
 
 
 @pytest.mark.parametrize("cdr", [True, False])

@@ -126,3 +126,28 @@ def test_a_socket_lost_while_they_ring(hall: Start, cdr: bool) -> None:
     assert len(h.switch.attempts) == 3
     assert state.legs[1].talk_seconds == pytest.approx(5, abs=2)
     assert visited(state) == ["agents", "after", "bye"]
+
+
+@pytest.mark.parametrize("talks", ALL)
+def test_the_crm_hears_of_whom_the_caller_talked_with(hall: Start, talks: str) -> None:
+    steps = at_once(record="none")
+    steps["after"] = {"passthru": {"url": "crm:/after"}, "ok": "bye", "redirect": "bye"}
+    agents = {number: AgentScript.answers(2, 3) if number == talks else AgentScript.silent() for number in ALL}
+    h = hall(steps, agents=agents)
+    h.run()
+    (after,) = h.crm.to("/after")
+    assert after.get("DialWhomNumber") == "0" + talks.removeprefix("+91")
+    assert (after.get("CallType"), after.get("DialCallStatus")) == ("completed", "completed")
+
+
+def test_the_crm_hears_that_the_caller_left_though_the_last_phone_was_busy(hall: Start) -> None:
+    steps = at_once()
+    steps["sorry"] = {"passthru": {"url": "crm:/after"}, "ok": "bye", "redirect": "bye"}
+    h = hall(steps, agents={ASHA: AgentScript.silent(), RAVI: AgentScript.silent(), MEENA: AgentScript.busy()})
+    phone = h.call()
+    h.until(lambda: len(h.switch.attempts) == 3)
+    h.switch.clock.sleep(3)
+    phone.hangup()
+    h.ended(phone)
+    (after,) = h.crm.to("/after")
+    assert (after.get("CallType"), after.get("DialCallStatus")) == ("client-hangup", "canceled")

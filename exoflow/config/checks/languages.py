@@ -11,6 +11,8 @@ from exoflow.config.model import Account
 from exoflow.config.spoken import LANGUAGES, table_of
 from exoflow.config.steps import LanguageStep, Step, TransferStep
 
+FOR_AGENTS = (("connect", "whisper"), ("connect", "confirm"))  # who hear the account's language, whatever callers choose
+
 Place = tuple[str, str]  # flow as it is run, and step
 
 
@@ -33,6 +35,8 @@ def _texts(a: AccountDraft, heard: Mapping[Place, list[str]]) -> Iterator[Findin
                 if written and account.language not in written:
                     message = f"there is no `{account.language}`, the account's language; callers without a choice need it"
                     yield a.document.at("E605", message, *where, key=True)
+                    continue
+                if inner in FOR_AGENTS:
                     continue
                 if not written and (prompt.say is None or prompt.language is not None):
                     continue  # music is for everybody, and a text with a language of its own is meant so

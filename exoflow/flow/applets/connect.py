@@ -105,7 +105,7 @@ def _prepare(here: Here, connect: ConnectSettings, plan: Plan) -> None:
         "RECORD_BRIDGE_REQ": "true",  # talk only: no ringing, no prompts
         "RECORD_STEREO": "true" if plan.record == "dual" else "false",
         "RECORD_MIN_SEC": "0",  # a talk of two seconds is a talk
-        ON_BRIDGE: f"playback {plan.how.opening}" if plan.how.opening else "",  # of a step before there may be one
+        ON_BRIDGE: f"playback {plan.how.callers_opening}" if plan.how.opening else "",  # of a step before there may be one
     }
     here.execute("multiset", f"^^{_EDGE}" + _EDGE.join(f"{name}={value}" for name, value in variables.items()))
 
