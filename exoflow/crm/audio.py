@@ -32,7 +32,7 @@ from exoflow.linesound import RATE, wav
 
 MAX_AUDIO_BYTES = 2 * 1024 * 1024  # facts, section 5: "wav < 2 MB"; 131 s
 FRESH_SECONDS = 60.0  # a campaign's hundred callers a minute ask the server once; a new recording is heard a minute later
-MAX_FETCHES = 16  # at once, each with MAX_AUDIO_BYTES in memory at most; more wait within their deadline
+MAX_FETCHES = 8  # at once, each with MAX_AUDIO_BYTES in memory at most; more wait within their deadline
 SERVERS_SHARE = 0.9  # of a deadline; the rest is for checking the sound and writing it
 MAX_CHECKED = 10_000  # URLs whose last look is remembered; those forgotten are asked once more
 MAX_VALIDATOR_CHARS = 1000  # servers' ETags have some 40
