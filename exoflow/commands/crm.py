@@ -19,12 +19,13 @@ from exoflow.calls.show import clean
 from exoflow.commands.again import program
 from exoflow.commands.loading import loaded
 from exoflow.config.model import Account, Config, Web
-from exoflow.crm.answers import BadAnswer, parse_agents
+from exoflow.crm.answers import parse_agents
 from exoflow.crm.breaker import origin_of
 from exoflow.crm.dialect import GREETING_PARAMETERS, JSON_HEADERS, parameters
 from exoflow.crm.heard import Heard, parse_gather, parse_greeting
 from exoflow.crm.http import Answer, CrmClient, CrmFailure
 from exoflow.crm.mask import mask_url
+from exoflow.crm.strictjson import BadAnswer
 
 TEST = "test"
 STATE_SECONDS = 2.0  # for /readyz of the running exoflow, on this box

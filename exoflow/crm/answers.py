@@ -7,24 +7,23 @@ the body: many CRMs send JSON as text/html, and every number is held against the
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NoReturn
-from urllib.parse import parse_qsl, urlsplit
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from exoflow.crm.http import Answer
-from exoflow.errors import ExoflowError, UnsafeText
+from exoflow.crm.strictjson import BadAnswer, Strict, media_type, read, short, text_of, web_address
+from exoflow.errors import UnsafeText
 from exoflow.telephony.dialstring import MAX_AT_ONCE
 from exoflow.telephony.numbers import agent_number, to_e164
 
 MAX_NUMBERS = 50  # at 30 s each nobody waits for more; as in the configuration
 MAX_RING_SECONDS = 60  # section 4.3
 MAX_TALK_SECONDS = 4500  # section 4.3
-MAX_URL_CHARS = 2000  # as in the configuration
 MAX_TEXT_CHARS = 500  # of what is spoken to an agent who has just answered; half a minute
 MAX_PARAMS = 3  # section 4.3: "3 headers, 200 bytes"
 MAX_PARAMS_BYTES = 200  # the same
@@ -34,14 +33,6 @@ _JSON_OBJECT = re.compile(r'\{\s*["}]')
 _PARAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
 _PARAM_VALUE = re.compile(r"[A-Za-z0-9_.@/+-]*")  # of what a dial string may have (telephony/dialstring)
 _WEB_PAGE = re.compile(r"<(!doctype|html|\?xml)", re.IGNORECASE)
-
-
-class BadAnswer(ExoflowError):
-    """The CRM's answer cannot be used. `key` is the place in it ("destination.numbers.0", "status", "body")."""
-
-    def __init__(self, key: str, problem: str) -> None:
-        self.key, self.problem = key, problem
-        super().__init__(f"the CRM's answer is rejected whole: {key}: {problem}; correct it in the CRM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,34 +76,19 @@ def _ringable(text: str) -> str:
     try:
         return agent_number(text.strip(" "))
     except UnsafeText as unsafe:
-        raise ValueError(f"{_short(text)} refused: {unsafe.problem}") from None
+        raise ValueError(f"{short(text)} refused: {unsafe.problem}") from None
 
 
 _Number = Annotated[str, AfterValidator(_ringable)]
 _NOT_ACTED_ON = Field(None, json_schema_extra={"ignored": True})
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Destination(_Strict):
+class _Destination(Strict):
     numbers: list[_Number] = Field(max_length=MAX_NUMBERS)
     trunk: str | None = None
 
 
-def _web_address(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and text.isascii() and text.isprintable()
-    except ValueError:
-        fine = False
-    if not fine or len(text) > MAX_URL_CHARS or " " in text:
-        raise ValueError(f"{_short(text)} is no http(s) URL of at most {MAX_URL_CHARS} characters")
-    return text
-
-
-class _Music(_Strict):
+class _Music(Strict):
     type: Literal["default_tone", "operator_tone", "custom_tone"]
     value: str | None = None
 
@@ -120,11 +96,11 @@ class _Music(_Strict):
     def _has_its_url(self) -> _Music:
         if (self.type == "custom_tone") != bool(self.value):
             raise ValueError("an audio URL as `value` goes with custom_tone, and with no other `type`")
-        _web_address(self.value) if self.value else None
+        web_address(self.value) if self.value else None
         return self
 
 
-class _Playback(_Strict):
+class _Playback(Strict):
     playback_to: Literal["both", "callee"]
     type: Literal["text", "audio_url"]
     value: str = Field(min_length=1)
@@ -132,15 +108,15 @@ class _Playback(_Strict):
     @model_validator(mode="after")
     def _is_what_it_says(self) -> _Playback:
         if self.type == "audio_url":
-            _web_address(self.value)
+            web_address(self.value)
         elif len(self.value) > MAX_TEXT_CHARS:
             raise ValueError(f"the text has {len(self.value)} characters; at most {MAX_TEXT_CHARS} are spoken")
         elif not self.value.isprintable() or not self.value.strip():
-            raise ValueError(f"{_short(self.value)} cannot be spoken")
+            raise ValueError(f"{short(self.value)} cannot be spoken")
         return self
 
 
-class _Parallel(_Strict):
+class _Parallel(Strict):
     activate: bool
     max_parallel_attempts: int = Field(MAX_AT_ONCE, ge=1, le=MAX_AT_ONCE)
 
@@ -153,11 +129,11 @@ def _params(text: str) -> str:
         raise ValueError(f"at most {MAX_PARAMS} parameters are sent, each once")
     for name, value in pairs:
         if not _PARAM_NAME.fullmatch(name) or not _PARAM_VALUE.fullmatch(value):
-            raise ValueError(f"{_short(f'{name}={value}')} cannot be a SIP header; letters, digits and _.@/+- can")
+            raise ValueError(f"{short(f'{name}={value}')} cannot be a SIP header; letters, digits and _.@/+- can")
     return text
 
 
-class _Programmable(_Strict):
+class _Programmable(Strict):
     """The keys of section 4.3."""
 
     destination: _Destination
@@ -172,7 +148,7 @@ class _Programmable(_Strict):
     start_call_playback: _Playback | None = None
     in_call_playback: Any = _NOT_ACTED_ON
     parallel_ringing: _Parallel | None = None
-    dial_passthru_event_url: Annotated[str, AfterValidator(_web_address)] | None = None
+    dial_passthru_event_url: Annotated[str, AfterValidator(web_address)] | None = None
     distribute_calls: Any = _NOT_ACTED_ON
     # the call-centre variant
     destination_type: Any = _NOT_ACTED_ON
@@ -183,15 +159,8 @@ class _Programmable(_Strict):
 def parse_agents(answer: Answer, *, ours: Collection[str] = (), trunks: Collection[str] = ()) -> AgentsAnswer:
     """The agents of an answer. `ours` are the account's numbers (E.164), of which agents may see one; `trunks` are the
     configured ones. Raises BadAnswer, naming the key."""
-    if answer.status != 200:
-        raise BadAnswer("status", f"is {answer.status}; agents come with 200 only")
-    try:
-        # many PHP files begin with a byte order mark
-        text = answer.body.decode("utf-8-sig").strip(" \t\r\n")
-    except UnicodeDecodeError:
-        raise BadAnswer("body", "is not UTF-8 text") from None
-    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "application/json" or _JSON_OBJECT.match(text):
+    text = text_of(answer)
+    if media_type(answer) == "application/json" or _JSON_OBJECT.match(text):
         return _programmable(text, ours, trunks)
     if _WEB_PAGE.match(text):
         raise BadAnswer("body", "is a web page, not numbers; the URL leads to the wrong place or to an error page")
@@ -215,22 +184,10 @@ def _plain(text: str) -> list[str]:
 
 
 def _programmable(text: str, ours: Collection[str], trunks: Collection[str]) -> AgentsAnswer:
-    try:
-        data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except RecursionError:
-        raise BadAnswer("body", "is nested too deeply") from None
-    except ValueError as problem:  # JSONDecodeError, or an integer of thousands of digits
-        where = f"line {problem.lineno} column {problem.colno}: " if isinstance(problem, json.JSONDecodeError) else ""
-        raise BadAnswer("body", f"is not valid JSON: {where}{getattr(problem, 'msg', 'a number is too long')}") from None
-    if not isinstance(data, dict):
-        raise BadAnswer("body", "is JSON, but not an object with `destination`")
-    try:
-        told = _Programmable.model_validate(data)
-    except ValidationError as invalid:
-        _reject(invalid)
+    told = read(text, _Programmable, _own_words)
     given = told.model_fields_set
     if told.destination.trunk is not None and told.destination.trunk not in trunks:
-        raise BadAnswer("destination.trunk", f"{_short(told.destination.trunk)} is no configured trunk")
+        raise BadAnswer("destination.trunk", f"{short(told.destination.trunk)} is no configured trunk")
     parallel = told.parallel_ringing
     return AgentsAnswer(
         numbers=told.destination.numbers,
@@ -259,7 +216,7 @@ def _one_of_ours(text: str | None, ours: Collection[str]) -> str | None:
     """A CRM must not let agents see a stranger's number, and an exchange would not show it."""
     number = None if text is None else to_e164(text)
     if text is not None and (number is None or number not in ours):
-        raise BadAnswer("outgoing_phone_number", f"{_short(text)} is no number of this account")
+        raise BadAnswer("outgoing_phone_number", f"{short(text)} is no number of this account")
     return number
 
 
@@ -270,49 +227,16 @@ def _playback(told: _Playback | None) -> Playback | None:
     return Playback(told.playback_to, text=told.value if spoken else "", url="" if spoken else told.value)
 
 
-def _ignored(model: _Strict) -> list[str]:
+def _ignored(model: Strict) -> list[str]:
     """The keys that were sent and are not acted on, in the order of the class."""
     fields = type(model).model_fields
     return [name for name in fields if name in model.model_fields_set and fields[name].json_schema_extra]
 
 
-def _reject(invalid: ValidationError) -> NoReturn:
-    """BadAnswer from pydantic's first finding."""
-    first = invalid.errors(include_url=False)[0]
-    key = ".".join(_short(part, quoted=False) for part in first["loc"])
-    kind, value = first["type"], first["input"]
-    if kind == "extra_forbidden":
-        problem = "no such key in the dialect"
-    elif kind == "missing":
-        problem = "is missing"
-    elif kind == "value_error":
-        problem = str(first["ctx"]["error"])
-    elif kind == "too_long":
-        problem = f"{len(value)} of them; at most {MAX_NUMBERS} are rung"
-    elif key == "destination":
-        problem = "must be an object with `numbers`; users and devices of a call centre are not served"
-    else:
-        problem = f"{first['msg'][0].lower()}{first['msg'][1:]}, not {_short(value)}"
-    raise BadAnswer(key, problem)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys come once: of two values nobody knows which one is meant."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise BadAnswer(_short(key, quoted=False), "comes twice")
-        found[key] = value
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise BadAnswer("body", f"{name} is no JSON")
-
-
-def _short(value: Any, *, quoted: bool = True) -> str:
-    """A stranger's value for a message: printable and short."""
-    text = ascii(value)
-    if not quoted and isinstance(value, str):
-        text = text[1:-1]
-    return text if len(text) <= 60 else text[:57] + "..."
+def _own_words(key: str, kind: str, value: Any) -> str | None:
+    """What is wrong with a value, where pydantic's words would not do."""
+    if kind == "too_long":
+        return f"{len(value)} of them; at most {MAX_NUMBERS} are rung"
+    if key == "destination" and kind != "missing":
+        return "must be an object with `numbers`; users and devices of a call centre are not served"
+    return None

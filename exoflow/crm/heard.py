@@ -10,17 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from exoflow.crm.answers import BadAnswer
 from exoflow.crm.http import Answer
-from exoflow.crm.strictjson import Strict, media_type, read, short, text_of
+from exoflow.crm.strictjson import BadAnswer, Strict, media_type, read, short, text_of, web_address
 
 MAX_TEXT_CHARS = 2000  # some two minutes of speech; as in the configuration
 MAX_AUDIOS = 20  # of one greeting, one after another; as in the configuration
-MAX_AUDIO_URL_CHARS = 2000  # as in the configuration
 MAX_REPEATS = 9  # more tries than ten nobody makes; as `attempts` in the configuration
 MAX_INPUT_SECONDS = 60  # for a key; as `timeout` in the configuration
 JSON = "application/json"
@@ -67,7 +64,7 @@ def parse_greeting(answer: Answer) -> Heard:
         raise BadAnswer(f"line {audios.index(False) + 1}", "is no URL, and other lines are; give a text or URLs, not both")
     for number, line in enumerate(lines, 1):
         try:
-            _audio_url(line)
+            web_address(line)
         except ValueError as problem:
             raise BadAnswer(f"line {number}", str(problem)) from None
     return Heard(urls=tuple(lines))
@@ -97,17 +94,6 @@ def _begins_as_url(line: str) -> bool:
     return line.lower().startswith(("http://", "https://"))
 
 
-def _audio_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and text.isascii() and text.isprintable()
-    except ValueError:
-        fine = False
-    if not fine or " " in text or len(text) > MAX_AUDIO_URL_CHARS:
-        raise ValueError(f"{short(text)} is no http(s) URL of at most {MAX_AUDIO_URL_CHARS} characters")
-    return text
-
-
 def _speakable(text: str) -> str:
     """Raises ValueError for a text that has nothing to speak, or too much."""
     spoken = " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in text).split()).lstrip("-–— ")
@@ -131,7 +117,7 @@ def _end_key(text: str) -> str:
     return text
 
 
-_Url = Annotated[str, AfterValidator(_audio_url)]
+_Url = Annotated[str, AfterValidator(web_address)]
 
 
 class _GreetingUrl(Strict):

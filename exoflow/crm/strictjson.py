@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from exoflow.crm.answers import BadAnswer
 from exoflow.crm.http import Answer
+from exoflow.errors import ExoflowError
+
+MAX_URL_CHARS = 2000  # of an address that an answer names; as in the configuration
+
+
+class BadAnswer(ExoflowError):
+    """The CRM's answer cannot be used. `key` is the place in it ("destination.numbers.0", "status", "body")."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        self.key, self.problem = key, problem
+        super().__init__(f"the CRM's answer is rejected whole: {key}: {problem}; correct it in the CRM")
 
 
 class Strict(BaseModel):
@@ -33,8 +45,9 @@ def media_type(answer: Answer) -> str:
     return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def read(text: str, model: type[Model]) -> Model:
-    """The text's one JSON object. Raises BadAnswer, naming the key."""
+def read(text: str, model: type[Model], own_words: Callable[[str, str, Any], str | None] = lambda *_: None) -> Model:
+    """The text's one JSON object. Raises BadAnswer, naming the key; `own_words` gets the key, pydantic's kind of error and the
+    value, and may say what is wrong."""
     try:
         data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except RecursionError:
@@ -50,6 +63,8 @@ def read(text: str, model: type[Model]) -> Model:
         first = invalid.errors(include_url=False)[0]
     key = ".".join(short(part, quoted=False) for part in first["loc"]) or "body"
     kind, value = first["type"], first["input"]
+    if (said := own_words(key, kind, value)) is not None:
+        raise BadAnswer(key, said)
     if kind == "extra_forbidden":
         raise BadAnswer(key, "no such key in the dialect")
     if kind == "missing":
@@ -57,6 +72,18 @@ def read(text: str, model: type[Model]) -> Model:
     if kind == "value_error":
         raise BadAnswer(key, str(first["ctx"]["error"]))
     raise BadAnswer(key, f"{first['msg'][0].lower()}{first['msg'][1:]}, not {short(value)}")
+
+
+def web_address(text: str) -> str:
+    """The text, if it is an address that could be asked. Raises ValueError."""
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and text.isascii() and text.isprintable()
+    except ValueError:
+        fine = False
+    if not fine or " " in text or len(text) > MAX_URL_CHARS:
+        raise ValueError(f"{short(text)} is no http(s) URL of at most {MAX_URL_CHARS} characters")
+    return text
 
 
 def short(value: Any, *, quoted: bool = True) -> str:

@@ -14,11 +14,11 @@ import gevent
 
 from exoflow.calls.model import Stage
 from exoflow.config.steps import Prompt
-from exoflow.crm.answers import BadAnswer
 from exoflow.crm.dialect import parameters
 from exoflow.crm.http import Answer, CrmFailure
 from exoflow.crm.mask import mask_url
 from exoflow.crm.outgoing import BUSY
+from exoflow.crm.strictjson import BadAnswer
 from exoflow.errors import ExoflowError
 from exoflow.flow.here import Here
 from exoflow.flow.hidden import STARS

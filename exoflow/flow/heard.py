@@ -9,11 +9,11 @@ from gevent.lock import BoundedSemaphore
 
 from exoflow.config.stepbase import PromptOrUrl
 from exoflow.config.steps import Prompt
-from exoflow.crm.answers import BadAnswer
 from exoflow.crm.audio import Audio
 from exoflow.crm.dialect import GREETING_PARAMETERS
 from exoflow.crm.heard import Heard, parse_greeting
 from exoflow.crm.mask import mask_url
+from exoflow.crm.strictjson import BadAnswer
 from exoflow.flow.asking import Question, ask_in_turn
 from exoflow.flow.here import Here
 

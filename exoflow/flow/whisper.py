@@ -9,7 +9,8 @@ from typing import NamedTuple
 import gevent
 
 from exoflow.config.steps import Connect, Prompt
-from exoflow.crm.answers import AgentsAnswer, BadAnswer
+from exoflow.crm.answers import AgentsAnswer
+from exoflow.crm.strictjson import BadAnswer
 from exoflow.errors import ExoflowError
 from exoflow.flow import heard
 from exoflow.flow.here import Here

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from support.http_server import RawServer
 
-from exoflow.crm.answers import MAX_NUMBERS, BadAnswer, parse_agents
+from exoflow.crm.answers import MAX_NUMBERS, parse_agents
 from exoflow.crm.http import Answer, CrmClient
+from exoflow.crm.strictjson import BadAnswer
 
 ANSWERS = Path(__file__).parents[1] / "dialect" / "answers"
 NOTHING = ("record", "dual", "ring_seconds", "talk_seconds", "shown", "at_once", "music", "playback", "trunk", "events_url")

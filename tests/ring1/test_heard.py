@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from support.http_server import RawServer
 
-from exoflow.crm.answers import BadAnswer
 from exoflow.crm.heard import parse_gather, parse_greeting
 from exoflow.crm.http import Answer, CrmClient
+from exoflow.crm.strictjson import BadAnswer
 
 ANSWERS = Path(__file__).parents[1] / "dialect" / "answers"
 READERS: dict[str, Callable[[Answer], Any]] = {"greeting": parse_greeting, "gather": parse_gather}
