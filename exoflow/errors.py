@@ -73,15 +73,7 @@ class UnsafeText(ExoflowError):
         super().__init__(f"{what} refused: {problem} in {self.text!r}")
 
 
-# --- configuration and prompts ----------------------------------------------------------------
-
-
-class ConfigError(ExoflowError):
-    """The configuration has errors; `findings` are the lines to show to the engineer."""
-
-    def __init__(self, findings: list[str]) -> None:
-        self.findings = findings
-        super().__init__("the configuration has errors:\n" + "\n".join(findings))
+# --- prompts ----------------------------------------------------------------------------------
 
 
 class PromptError(ExoflowError):

@@ -30,7 +30,6 @@ from exoflow.errors import PromptError
 
 # Tones of mod_tone_stream: `%(on ms, off ms, Hz…)`, `v=` in dB. Nothing here can be a missing file.
 RINGBACK = "tone_stream://%(400,200,400,450);%(400,2000,400,450);loops=-1"  # India's (facts, pri-and-freetdm.md section 8)
-HOLD_TONE = "tone_stream://v=-24;%(300,2700,425);loops=-1"  # while a CRM is asked
 BEEP = "tone_stream://v=-14;%(500,0,1000)"  # speak now
 PLEASE_HOLD = "tone_stream://v=-20;%(150,100,440);%(150,0,554)"
 PROMPT_GONE = PLEASE_HOLD  # in place of a prompt whose file was taken away since the start

@@ -53,7 +53,8 @@ class Tenure(Wire):
 
     def _silent_seconds(self) -> float:
         """How long the connection has been there: nothing has come on it yet."""
-        return int(_LAST_RECEIVED.unpack_from(self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64), 52)[0]) / 1000
+        told = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
+        return int(_LAST_RECEIVED.unpack_from(told, _LAST_RECEIVED_AT)[0]) / 1000
 
     def _stay_away(self, age: float) -> None:
         """Raises Disconnected if the call fell to others while this connection waited for us to take it."""

@@ -22,7 +22,6 @@ from exoflow.flow.here import Here
 from exoflow.flow.templates import MAX_FILLED, Texts
 
 ANY = st.text(st.characters(codec=None), max_size=MAX_VARIABLE_CHARS + 50)
-ADDRESS = st.from_regex(MAIL_ADDRESS.strip("^$"), fullmatch=True).filter(lambda address: len(address) <= MAX_MAIL_ADDRESS)
 
 
 def texts(**variables: str | int) -> Texts:
