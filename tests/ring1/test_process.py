@@ -95,7 +95,8 @@ def test_only_its_user_reads_the_store(site: Site) -> None:
     phone = site.call()
     assert phone.wait_until(lambda p: p.asked.is_set(), 10)
     modes = {file.name: oct(file.stat().st_mode & 0o777) for file in site.folder.glob("exoflow.db*") if file.suffix != ".lock"}
-    assert modes.pop("exoflow.db.resend") == "0o700"  # the folder of `exoflow deliveries resend`
+    # the folders of `exoflow deliveries send` and of `exoflow agents off`
+    assert {modes.pop(f"exoflow.db.{folder}") for folder in ("resend", "agents")} == {"0o700"}
     assert modes == dict.fromkeys(("exoflow.db", "exoflow.db-wal", "exoflow.db-shm"), "0o600")
 
 
