@@ -83,10 +83,10 @@ class Call(Mirror):
                 log.exception("a listener of call %s failed", self.id)
         return entry
 
-    def on_disk(self) -> bool:
-        """Waits until all that is known so far is committed, LEG_COMMIT_SECONDS at most; not at all while the store is
-        ailing. False if that was too short."""
-        return self._waited(self.changed(), 0.0 if self.book.store.trouble else LEG_COMMIT_SECONDS)
+    def on_disk(self, seconds: float = LEG_COMMIT_SECONDS) -> bool:
+        """Waits until all that is known so far is committed, so many seconds at most; not at all while the store is ailing.
+        False if that was too short."""
+        return self._waited(self.changed(), 0.0 if self.book.store.trouble else seconds)
 
     def ringing(self, at: datetime | None = None) -> None:
         """ALERTING was sent to the caller."""

@@ -24,6 +24,7 @@ from exoflow.telephony.dialstring import leg_string
 
 log = logging.getLogger("exoflow.flow")
 
+COMMIT_SECONDS = 3.0  # for its record, while the CRM waits: web/server.py's REQUEST_SECONDS end that
 END_SECONDS = 10.0  # beyond the ringing, for `originate` to tell its end; FreeSWITCH looks at its limits once a second
 RELEASE_SECONDS = 1.0  # from that to the leg's own end, which has the cause's number; it comes within milliseconds
 
@@ -119,7 +120,7 @@ class Placing:
         then = f"then {asked.to}" if asked.to is not None else f"then flow {facts.flow}"
         text = f"Placed by the Calls API: {facts.caller} is rung over {facts.trunk} and sees {facts.dialled}, {then}"
         call.note("A", "call.placed", text, at=facts.created_at, custom_field=asked.custom_field or None)
-        if not call.on_disk():
+        if not call.on_disk(COMMIT_SECONDS):
             call.close("refused", "call.placed")
             raise NotPlaced("the store cannot keep the call's record just now; /readyz tells why")
         return call

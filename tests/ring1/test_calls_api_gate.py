@@ -127,6 +127,14 @@ def test_the_command_makes_a_key_that_the_configuration_takes(tmp_path: Path) ->
     assert Gate(found.config.accounts.get).enter("acme", basic(key, token)) is found.config.accounts["acme"]
 
 
+@pytest.mark.parametrize(("name", "code"), [("acme", 0), ("a", 1), ("a key", 1), ("$(id)", 1)])
+def test_a_key_may_have_a_name_of_its_own(name: str, code: int) -> None:
+    """Some SDKs log in with the account's sid."""
+    result = CliRunner().invoke(main, ["api-key", "acme", "--key", name, "-c", str(EXAMPLE / "exoflow.yaml")])
+    assert result.exit_code == code
+    assert (f"- key: {name}\n" in result.output) == (code == 0)
+
+
 def test_the_command_knows_no_other_account() -> None:
     result = CliRunner().invoke(main, ["api-key", "acne", "-c", str(EXAMPLE / "exoflow.yaml")])
     assert result.exit_code == 1

@@ -367,7 +367,7 @@ def test_without_an_event_socket_nobody_is_rung(hall: PlacingHall) -> None:
 
 def test_a_store_that_cannot_be_written_places_nothing(hall: PlacingHall, monkeypatch: pytest.MonkeyPatch) -> None:
     hall.opened()
-    monkeypatch.setattr(Call, "on_disk", lambda self: False)
+    monkeypatch.setattr(Call, "on_disk", lambda self, seconds=0.5: False)
     status, why = refused(hall)
     assert status == 503
     assert "the store cannot keep" in why

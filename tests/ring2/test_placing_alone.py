@@ -29,7 +29,7 @@ def test_a_full_trunk_and_a_box_that_is_emptied_place_nothing(site: Site) -> Non
 
 
 def test_kill_while_the_first_phone_rings_and_it_is_answered_all_the_same(site: Site) -> None:
-    first, second = site.agents(answers(after=6, hz=600), answers(after=1, talk=2, hz=900))
+    first, second = site.agents(answers(after=12, hz=600), answers(after=1, talk=2, hz=900))
     sid = place(site, From=f"0{first.number}", To=f"0{second.number}")
     wait_for(lambda: first.attempts, 10, "the first phone")
     site.kill()
@@ -56,7 +56,7 @@ def test_kill_while_the_first_phone_rings_and_it_is_not_answered(site: Site) -> 
 
 
 def test_who_answers_while_no_exoflow_is_there_hears_the_announcement_and_rings_nobody(site: Site) -> None:
-    [first] = site.agents(answers(after=3, hz=None))
+    [first] = site.agents(answers(after=5, hz=None))
     before = len(site.exchange.attempts)
     sid = place(site, From=f"0{first.number}", Url="main")
     wait_for(lambda: first.attempts, 10, "the first phone")
