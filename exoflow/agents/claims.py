@@ -45,6 +45,7 @@ class Claims:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
+        self.let_go: Callable[[str], None] = lambda number: None  # told of a number that is engaged once less
         self.found_over = 0  # claims that only a look at the switch ended: events are missing when it grows
         self._by_channel: dict[str, Claim] = {}
         self._by_number: dict[str, list[Claim]] = {}
@@ -111,6 +112,7 @@ class Claims:
             self._by_number[claim.number] = left
         else:
             del self._by_number[claim.number]
+        self.let_go(claim.number)
 
     @contextmanager
     def attempted(self, legs: Sequence[str], switch_tells: Callable[[], bool]) -> Iterator[None]:

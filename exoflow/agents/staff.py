@@ -20,6 +20,7 @@ from exoflow.agents.claims import Claims
 from exoflow.agents.groups import Candidate
 from exoflow.agents.memory import Memory, State
 from exoflow.agents.order import arranged
+from exoflow.agents.queue import Queues
 from exoflow.agents.standing import Standings, Why, off_hours
 from exoflow.agents.watch import Switch, Watch
 from exoflow.calls.model import CallState, Leg
@@ -101,6 +102,8 @@ class Staff:
         self.claims = Claims()
         self.watch = Watch(self.claims, switch, open_calls)
         self.standings = Standings()
+        self.queues = Queues(lambda: self.clock())
+        self.claims.let_go = self.queues.let_go
         self._memory = memory
         self._marked: dict[tuple[str, str], str] = {}  # account and flow: the number tried last
         self._states: dict[tuple[str, str], State] = {}  # account and agent's name; who is not here is on
@@ -146,6 +149,17 @@ class Staff:
         """An attempt is over, with its talk."""
         for leg in legs:
             self.standings.ended(leg.number, leg.outcome, leg.released_at or self.clock())
+        self.queues.settled([leg.number for leg in legs])
+        self.queues.wake()
+
+    def give_back(self, picked: Sequence[Picked]) -> None:
+        """Those of them that no attempt has taken over, because there was none: others may have them."""
+        for candidate, leg in picked:
+            claim = self.claims.of(leg)
+            if claim is not None and claim.owned:
+                self.claims.release(leg)
+                self.queues.settled([candidate.number])
+        self.queues.wake()
 
     def last_agent(self, seeker: Seeker, candidates: Sequence[Candidate], caller: str | None) -> str | None:
         """Who of the group talked with this caller last, within its `sticky_days`; waits STICKY_SECONDS for the store.
@@ -213,6 +227,7 @@ class Staff:
         state = State(available, self.clock(), by)
         self._states[account_id, agent] = state
         log.info("agent %s of %s is %s, by %s", agent, account_id, "on" if available else "off", by)
+        self.queues.wake()
         return self._memory.switched(account_id, agent, state)
 
     def _recall(self) -> None:

@@ -6,6 +6,7 @@ Times are in seconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StrictFloat, StrictInt, Tag, model_validator
 
 from exoflow.config.actions import ConsentStep, MailStep, NoteStep, PageStep, SayValueStep, SetStep, SmsStep
+from exoflow.config.queue import Queue
 from exoflow.config.stepbase import (
     MANY,
     ONE,
@@ -133,6 +135,19 @@ class Connect(Target):
     opening: Prompt | None = Field(None, description="what both hear when their talk begins, each in his own language")
     ringback: Prompt | None = Field(None, description="what the caller hears while agents ring; Indian ringback unless set")
     hold: Prompt | None = Field(None, description="what the caller hears while the CRM is asked; a soft tone unless set")
+    queue: Queue | None = Field(
+        None, description="where callers wait while every agent of the group who can be reached is talking; nowhere unless set"
+    )
+
+    @property
+    def has_group(self) -> bool:
+        return self.group is not None or (self.fallback is not None and self.fallback.group is not None)
+
+    @model_validator(mode="after")
+    def _queue_of_a_group(self) -> Connect:
+        if self.queue is not None and not self.has_group:
+            raise ValueError("has a `queue`, which goes with a `group`, its own or its fallback's")
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Connect:
@@ -232,11 +247,26 @@ class PassthruBesideStep(Step):
 
 class ConnectStep(Step):
     applet = "connect"
-    BRANCHES = ("answered", "unanswered")
+    BRANCHES = ("answered", "unanswered", "queue_full", "queue_timeout", "left_queue")
     GIVES_CHOICE = True  # a talk is what the caller came for
     connect: Connect = Field(description="rings agents one after another and joins the first who answers to the caller")
     answered: str = Field(description="the step after the talk")
     unanswered: str = Field(description="the step if no agent answered")
+    queue_full: str | None = Field(None, description="the step if the queue has its `size`; `unanswered` unless set")
+    queue_timeout: str | None = Field(None, description="the step behind `max_seconds` of waiting; `unanswered` unless set")
+    left_queue: str | None = Field(None, description="the step behind the queue's `leave_key`; `unanswered` unless set")
+
+    @model_validator(mode="after")
+    def _ways_out_of_a_queue(self) -> ConnectStep:
+        out = next((name for name in ("queue_full", "queue_timeout", "left_queue") if getattr(self, name) is not None), None)
+        if out is not None and self.connect.queue is None:
+            raise ValueError(f"has a `{out}` branch, which goes with a `queue`")
+        if self.left_queue is not None and self.connect.queue is not None and self.connect.queue.leave_key is None:
+            raise ValueError("has a `left_queue` branch, which goes with the queue's `leave_key`")
+        return self
+
+    def spoken(self, languages: Sequence[str]) -> list[Prompt]:
+        return [] if self.connect.queue is None else self.connect.queue.spoken(languages)
 
 
 class VoicemailStep(Step):

@@ -51,6 +51,7 @@ class CallSession(Tenure, OutboundSession):
         self.answered_event: Event | None = None
         self.bridged_event: Event | None = None  # of the bridge that runs or ran last
         self._keys = ""
+        self.keyed = Signal()  # set by each key that the switch took, until `take_keys`
         self._subscribed = False
         self.ended = Signal()
         self.complete = Signal()  # nothing more will come
@@ -177,6 +178,7 @@ class CallSession(Tenure, OutboundSession):
     def take_keys(self) -> str:
         """Keys that the switch took since this was asked last, for whatever application or for none."""
         taken, self._keys = self._keys, ""
+        self.keyed.clear()
         return taken
 
     def _fails_if_refused(self, done: AsyncResult, command: str) -> Any:
@@ -208,6 +210,7 @@ class CallSession(Tenure, OutboundSession):
             self.bridged_event = event
         elif event.name == "DTMF":
             self._keys = (self._keys + event.get("DTMF-Digit"))[-MAX_KEYS:]
+            self.keyed.set()
         elif event.name in ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE"):
             self.hangup_event = event
             self.ended.set()

@@ -29,6 +29,7 @@ class GoneSession:
         if end.answered_at is not None:
             lines.append(f"Caller-Channel-Answered-Time: {int(end.answered_at.timestamp() * 1e6)}\n")
         self.channel = Headers("".join(lines).encode("utf-8", "replace"))
+        self.keyed = Signal()
         self.ended, self.complete, self.closed = Signal(), Signal(), Signal()
         for signal in (self.ended, self.complete, self.closed):
             signal.set()

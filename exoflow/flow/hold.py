@@ -42,6 +42,11 @@ def while_asking(here: Here, ask: Callable[[], Any], hold: str, seconds: float) 
 def _hold_until(here: Here, asking: gevent.Greenlet, hold: str, seconds: float) -> None:
     player = gevent.spawn(_hold, here, hold, seconds)
     gevent.wait([asking, here.session.closed], count=1)
+    stop(here, player)
+
+
+def stop(here: Here, player: gevent.Greenlet) -> None:
+    """Ends what a greenlet is playing to the caller; never raises."""
     with gevent.Timeout(BREAK_SECONDS, False), suppress(ExoflowError):
         while not player.ready():
             here.break_off()

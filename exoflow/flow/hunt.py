@@ -17,11 +17,14 @@ from exoflow.flow.plan import Plan
 from exoflow.lines import trunks
 
 
-def ring_all(here: Here, plan: Plan) -> None:
-    """One after another, or as many at once as the plan says, until a talk or until nobody is left who could be rung."""
+def ring_all(here: Here, plan: Plan, first: Sequence[Picked] = ()) -> None:
+    """One after another, or as many at once as the plan says, until a talk or until nobody is left who could be rung.
+
+    `first` are rung before all others: they are claimed for this call already.
+    """
     lines = trunks.outbound_order(here.parts.config.trunks, plan.trunk or here.call.state.facts.trunk)
     staff = here.parts.staff
-    hunt = _Hunt(here, plan)
+    hunt = _Hunt(here, plan, first)
     while picked := hunt.next():
         name = lines[hunt.line]
         try:
@@ -46,8 +49,8 @@ def ring_all(here: Here, plan: Plan) -> None:
 class _Hunt:
     """How far the round is; kept, so that a call that comes back goes on in it."""
 
-    def __init__(self, here: Here, plan: Plan) -> None:
-        self._here, self._plan = here, plan
+    def __init__(self, here: Here, plan: Plan, first: Sequence[Picked]) -> None:
+        self._here, self._plan, self._first = here, plan, list(first)
         self._staff = here.parts.staff
         self._seeker = self._made_seeker()
         self._tried: list[str] = list(here.data.get("tried", ()))
@@ -62,12 +65,16 @@ class _Hunt:
         """Who is rung now, claimed; nobody at the round's end."""
         if self._now and (picked := self._again()):
             return picked
-        choice = self._staff.choose(self._seeker, self._plan.candidates, self._tried, self._plan.how.at_once)
-        self._tell(choice.passed_over)
-        self._now = [one.candidate.number for one in choice.picked]
+        picked, self._first = self._first or self._chosen(), []
+        self._now = [one.candidate.number for one in picked]
         self._tried += self._now
         if self._now:
             self._here.keep(tried=list(self._tried), now=list(self._now), line=None)
+        return picked
+
+    def _chosen(self) -> list[Picked]:
+        choice = self._staff.choose(self._seeker, self._plan.candidates, self._tried, self._plan.how.at_once)
+        self._tell(choice.passed_over)
         return choice.picked
 
     def go_on(self, by_another_line: Sequence[Leg]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 
+from exoflow.agents.staff import Picked
 from exoflow.calls.model import Leg, Recording
 from exoflow.config.steps import Connect as ConnectSettings
 from exoflow.config.steps import ConnectStep
 from exoflow.errors import ExoflowError
+from exoflow.flow import queueing
 from exoflow.flow import recording as recordings
 from exoflow.flow.attempt import talk_of, under_way
 from exoflow.flow.here import QUICK_SECONDS, Here
@@ -51,8 +55,9 @@ class Connect:
         here.at.talked = False
         here.call.wants_agent()
         here.answer()
-        if not _ring_rounds(here, step.connect):
-            return "unanswered"
+        left_by = _ring_rounds(here, step.connect)
+        if left_by:
+            return left_by if left_by in step.branches() else "unanswered"
         if not here.at.talked:
             # keys of a caller who waited are for nobody; how many of them a menu behind would get is chance (a parked channel
             # eats one each 20 ms)
@@ -68,26 +73,36 @@ class Connect:
             here.at.talked = True
             if here.data.get("recording"):
                 _talk_recorded(here, _recording(here, here.data["channels"]))
+        queueing.gone(here)
         return "answered" if here.at.talked else "unanswered"
 
 
-def _ring_rounds(here: Here, connect: ConnectSettings) -> bool:
-    """Rings whom the step or the CRM names, and asks the CRM again as long as it wants that. False if there was nobody."""
+def _ring_rounds(here: Here, connect: ConnectSettings) -> str:
+    """Rings whom the step or the CRM names, and asks the CRM again as long as it wants that. The branch if that is known: there
+    was nobody, or the caller left the queue otherwise than to an agent."""
     while True:
         plan = planned(here, connect)
         if not plan.candidates:
             if "rounds" not in here.data:
                 here.failed("G", "connect.nobody", "There is nobody to ring")
-                return False
-            return True
-        if not here.has_ended:
-            _prepare(here, connect, plan)
-        if plan.record == "none":
-            ring_all(here, plan)
-        else:
-            _ring_recorded(here, plan)
+                return "unanswered"
+            return ""
+        ring = partial(_ring, here, connect, plan)
+        if connect.queue is None or plan.team is None:
+            ring()
+        elif left_by := queueing.ring_in_turn(here, connect.queue, plan, ring):
+            return left_by
         if here.at.talked or not next_round(here):
-            return True
+            return ""
+
+
+def _ring(here: Here, connect: ConnectSettings, plan: Plan, first: Sequence[Picked] = ()) -> None:
+    if not here.has_ended:
+        _prepare(here, connect, plan)
+    if plan.record == "none":
+        ring_all(here, plan, first)
+    else:
+        _ring_recorded(here, plan, first)
 
 
 def _prepare(here: Here, connect: ConnectSettings, plan: Plan) -> None:
@@ -110,7 +125,7 @@ def _prepare(here: Here, connect: ConnectSettings, plan: Plan) -> None:
     here.execute("multiset", f"^^{_EDGE}" + _EDGE.join(f"{name}={value}" for name, value in variables.items()))
 
 
-def _ring_recorded(here: Here, plan: Plan) -> None:
+def _ring_recorded(here: Here, plan: Plan, first: Sequence[Picked]) -> None:
     begun = "recording" in here.data or here.has_ended
     recording = _recording(here, 2 if plan.record == "dual" else 1)
     with ExitStack() as watch:
@@ -118,7 +133,7 @@ def _ring_recorded(here: Here, plan: Plan) -> None:
         try:
             if not here.has_ended:
                 here.execute("record_session", recording.path)  # of what is recorded already it makes no second one
-            ring_all(here, plan)
+            ring_all(here, plan, first)
         finally:
             if not here.session.ended.is_set():
                 with suppress(ExoflowError):  # a hangup stops it, too
