@@ -3,17 +3,24 @@ else a queue is left."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hall import ASHA, BYE, RAVI, Hall, codes, entry, outcomes, say, visited
+from hall import ASHA, BYE, RAVI, Hall, codes, entry, outcomes, prompt_files, say, visited
 
 from exoflow.calls.model import CallState
+from exoflow.config.load import load
+from exoflow.config.steps import ConnectStep
+from exoflow.config.yaml12 import read
+from exoflow.linesound import RATE, wav
 from exoflow.sim import AgentScript, Phone
 
+ROOT = Path(__file__).parents[2]
 Start = Callable[..., Hall]
 # what no event tells is looked at each second of the wall, and on a virtual clock when a sound ends: so there are some
 PLACE = {"every": 10, "position": {"before": {"say": "Number"}}}
@@ -264,3 +271,24 @@ def test_a_death_leaves_the_order_as_it_was(hall: Start, how: str) -> None:
 def test_a_queue_needs_a_group(hall: Start) -> None:
     with pytest.raises(AssertionError, match="goes with a `group`"):
         hall({"agents": {"connect": {"numbers": [RAVI], "queue": {}}, "answered": "bye", "unanswered": "bye"}, "bye": BYE})
+
+
+def test_the_page_s_example_is_right(hall: Start, tmp_path: Path) -> None:
+    (written,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/queue.md").read_text(), re.S)
+    (tmp_path / "page.yaml").write_text(written)
+    steps = read(tmp_path / "page.yaml").value
+    music = tmp_path / "accounts/sounds/music.wav"
+    music.parent.mkdir(parents=True)
+    music.write_bytes(wav(bytes(2 * RATE)))
+    h = hall(steps)
+    step = h.config.accounts["acme"].flows["main"].steps["agents"]
+    assert isinstance(step, ConnectStep)
+    assert step.connect.queue is not None
+    assert (step.connect.queue.max_seconds, step.connect.queue.size, step.connect.queue.leave_key) == (180, 20, "1")
+    assert {finding.code for finding in load(h.folder / "exoflow.yaml", {}).findings} <= {"W603", "W707"}
+
+
+def test_numbers_of_the_announcement_are_rendered_before(hall: Start) -> None:
+    h = desk(hall, queued(size=25, announce=PLACE), AgentScript.busy())
+    assert {"one", "nineteen", "twenty five"} <= set(prompt_files(h))
+    assert "twenty six" not in prompt_files(h)

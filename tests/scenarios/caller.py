@@ -33,6 +33,8 @@ class Line(Protocol):
 
     def lose_socket(self) -> None: ...
 
+    def free(self, name: str) -> None: ...
+
     def speak(self, seconds: float) -> None: ...
 
     def pause(self, seconds: float) -> None: ...
@@ -79,6 +81,8 @@ class Caller:
             self._line.hang_up()
         elif deed.what == "lose socket":
             self._line.lose_socket()
+        elif deed.what.startswith("free "):
+            self._line.free(deed.what.removeprefix("free "))
         else:
             self._line.press(deed.what.removeprefix("press "))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from exoflow.sim import AgentScript, EmbeddedSwitch, Phone
@@ -44,6 +45,7 @@ class Embedded(Stage):
 
     def connect(self) -> None:
         self.switch.clock.watch(lambda: self.service.in_flight)
+        self.service.staff.clock = lambda: datetime.fromtimestamp(self.switch.clock.micros() / 1e6, UTC)
         self.switch.connect_to(self.service.address)
 
     def people(self, cast: Cast) -> None:
@@ -100,6 +102,9 @@ class _Line:
 
     def lose_socket(self) -> None:
         self._stage.lose_socket(self._cast)
+
+    def free(self, name: str) -> None:
+        self._stage.free(self._cast, name)
 
     def speak(self, seconds: float) -> None:
         """The switch knows already."""

@@ -113,6 +113,9 @@ class _Line:
     def lose_socket(self) -> None:
         self._stage.lose_socket(self._cast)
 
+    def free(self, name: str) -> None:
+        self._stage.free(self._cast, name)
+
     def speak(self, seconds: float) -> None:
         # silence behind the words is sound, too: a PRI always brings frames, a parked SIP channel sends none
         tone = f"tone_stream://%({round(seconds * 1000)},60000,440)" if seconds else "silence_stream://60000"

@@ -23,6 +23,8 @@ Keys of a scenario:
                {answers: {after: 1, talks: 2, alerts: 0.3}}, busy, {rejects: 1}, silent, announcement, unreachable,
                {released: CAUSE}; one who answers may press keys first:
                {answers: {listens: 1, presses: "1", talks: 2}}; a name left out is a number that does not exist
+    engaged    agents who talk by another call of ours, until `free asha`
+    waiting    callers who stand in the queue of `support` before this one, and are never served
     crm        what a path answers (200 unless told): a status, a text, {agents: […]}, {plain: […]},
                {status:, body:, delay:, type:}, {sound: seconds} of silence as audio (`crm:/path` in a text is the scenario's
                own CRM), or a list of these, one for each request
@@ -31,7 +33,7 @@ Keys of a scenario:
     speaks     seconds for which the caller speaks when a message is recorded
     does       what the caller does, and what goes wrong, at a moment: `asked 2 + 0.5` is half a second into the second
                question. Moments: ringing, answered, asked, plays, records, rings, talks, with a count (1 unless told) and
-               seconds (0.6 unless told). Deeds: press KEYS, hang up, lose socket
+               seconds (0.6 unless told). Deeds: press KEYS, hang up, lose socket, free NAME
     expect     outcome, reason, ended_by, cause, digits; journey (codes, under the step that wrote them; recordings' lines
                last); legs (`asha busy`); asked (paths in order, with parameters that must be among those sent), delivery
                (its type), recordings (`talk 2 good`), mails (`desk@acme.example: a subject`);
@@ -67,6 +69,8 @@ KEYS = {
     "withheld",
     "diverted_from",
     "agents",
+    "engaged",
+    "waiting",
     "crm",
     "mail",
     "speaks",
@@ -75,7 +79,7 @@ KEYS = {
     "expect",
 }
 MOMENT = re.compile(r"(ringing|answered|asked|plays|records|rings|talks)(?: (\d+))?(?: \+ (\d+(?:\.\d+)?))?")
-DEED = re.compile(r"press ([0-9*#]+)|hang up|lose socket")
+DEED = re.compile(r"press ([0-9*#]+)|hang up|lose socket|free [a-z]+")
 
 Journey = list[tuple[str, str]]
 
@@ -102,6 +106,8 @@ class Scenario:
     withheld: bool = False
     diverted_from: str = ""
     agents: dict[str, Any] = field(default_factory=dict)
+    engaged: list[str] = field(default_factory=list)
+    waiting: int = 0
     crm: dict[str, Any] = field(default_factory=dict)
     mail: Any = "taken"
     speaks: float = 2.0

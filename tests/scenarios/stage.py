@@ -24,6 +24,9 @@ from gevent.pool import Pool
 from support.mailbox import MailBox
 from support.ports import free_port
 
+from exoflow.agents.groups import Candidate
+from exoflow.agents.queue import Place
+from exoflow.agents.staff import Picked
 from exoflow.calls.lookup import deliveries_of
 from exoflow.calls.model import CallState, Entry
 from exoflow.config import yaml12
@@ -75,6 +78,15 @@ class Cast:
     def number(self, name: str) -> str:
         """An agent's E.164; what is no name of PEOPLE is a number already."""
         return f"+9198{PEOPLE.index(name) + 1:03}{self.at:05}" if name in PEOPLE else name
+
+    @property
+    def queue(self) -> tuple[str, str]:
+        """Its account and the group of the queue."""
+        return f"s{self.at}", "support"
+
+    def other_call(self, name: str) -> str:
+        """The leg of an agent who talks by another call."""
+        return f"{self.prefix}/{name}"
 
     @property
     def names(self) -> dict[str, str]:
@@ -168,6 +180,7 @@ class Stage(ABC):
     def _play(self, cast: Cast) -> Told:
         self._script(cast)
         self.people(cast)
+        before = self._come_before(cast)
         try:
             with gevent.Timeout(self.call_seconds, TimeoutError(f"no record within {self.call_seconds:g} s")):
                 line = self.dial(cast)
@@ -179,9 +192,31 @@ class Stage(ABC):
         finally:
             if cast.caller is not None:
                 cast.caller.stop()
+            self._go(cast, before)
         told = self._tell(cast)
         told.problem = "; ".join(cast.caller.failures)
         return told
+
+    def _come_before(self, cast: Cast) -> list[Place]:
+        """Other calls of ours, which the scenario only names: agents who talk, and callers who wait."""
+        staff = self.service.staff
+        for name in cast.scenario.engaged:
+            staff.claims.hold(cast.number(name), cast.other_call(name)).owned = True
+        places = [Place("another", staff.clock(), lambda _: ()) for _ in range(cast.scenario.waiting)]
+        for place in places:
+            staff.queues.join(cast.queue, place)
+        return places
+
+    def free(self, cast: Cast, name: str) -> None:
+        """The other call of this agent is over."""
+        candidate = Candidate(cast.number(name), name.title())
+        self.service.staff.give_back([Picked(candidate, cast.other_call(name))])
+
+    def _go(self, cast: Cast, places: list[Place]) -> None:
+        for place in places:
+            self.service.staff.queues.leave(cast.queue, place)
+        for name in cast.scenario.engaged:
+            self.free(cast, name)
 
     def listen(self, cast: Cast, channel: str) -> None:
         """The caller's channel is known."""

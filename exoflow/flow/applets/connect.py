@@ -35,7 +35,11 @@ class Connect:
     until then the caller hears ringing on, and then both hear `opening`. The caller hears `ringback`, and `hold` while the
     CRM is asked. With `record` the talk is recorded, unless the caller refused it (`consent`).
 
-    Branches: `answered` after the talk; `unanswered` if nobody talked with the caller.
+    With `queue`, callers of a group whose every reachable agent is talking wait for the first who is freed, in the order in
+    which they came (docs/queue.md).
+
+    Branches: `answered` after the talk; `unanswered` if nobody talked with the caller; out of the queue `queue_full`,
+    `queue_timeout` and `left_queue` (`unanswered` unless set).
     Caller gone: `answered` if there was a talk, else `unanswered`; nobody is rung for a caller who has left.
     Store gone: an attempt waits half a second for its row, then is dialled all the same. CRM gone: `fallback`, else
     `unanswered`.
@@ -46,7 +50,8 @@ class Connect:
     is left, connect.engaged (by calls of ours) or connect.away; leg.dialled, and then leg.talked or leg.<outcome> (busy,
     rejected, no_answer, unreachable, bad_number, trunk, protocol, not_accepted, taken, caller_gone, engaged; evidence leg,
     q850, cause, alerting, seen); lines.down, switch.slow, store.slow; recording.good, recording.declined, or
-    recording.<problem>.
+    recording.<problem>; queue.entered, queue.announced (evidence position, minutes), queue.served (evidence waited, in
+    seconds), queue.full, queue.timeout, queue.left, queue.abandoned, queue.silent (a sound of the queue could not be played).
     """
 
     needs_caller = True
