@@ -130,6 +130,11 @@ RULES = {
         ("E802", "not a network", "Networks are written as address/bits."),
         ("W803", "private address not allowed", "The HTTP client refuses private addresses that the account does not allow."),
         ("E804", "store", "This version keeps its data in SQLite."),
+        (
+            "W805",
+            "recordings that nobody can fetch",
+            "Addresses need `web.public_url`, and a key where one is asked for.",
+        ),
         ("E901", "two files of one account", "The file's name is the account's id."),
         ("E902", "account's file name", "The id stands in URLs, logs and folders."),
         ("W903", "no account", "Every call would be refused."),

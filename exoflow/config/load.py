@@ -9,7 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exoflow.config.checks import actions, claims, fallback, holidays, languages, names, outside, parameters, sounds, ways
+from exoflow.config.checks import (
+    actions,
+    claims,
+    fallback,
+    holidays,
+    languages,
+    names,
+    outside,
+    parameters,
+    recordings,
+    sounds,
+    ways,
+)
 from exoflow.config.checks.secrets import Secrets
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding, finding
@@ -27,6 +39,7 @@ CHECKS = (
     languages.check,
     holidays.check,
     outside.check,
+    recordings.check,
     actions.check,
     fallback.check,
 )

@@ -31,6 +31,8 @@ _FORMS = {
     "contacts": "an e-mail address",
     "mail.to": "an e-mail address",
     "from": "an e-mail address",
+    "email": "an e-mail address",
+    "public_url": "http:// or https://, a host, and a path if need be, e.g. https://calls.example.in",
     "span": "letters, digits, `.`, `_` and `-`, as in freetdm.conf",
     "gateway": "letters, digits, `.`, `_` and `-`, as in the SIP profile",
     "variables": "small letters, digits and `_`, a letter first, at most 40",
