@@ -162,6 +162,7 @@ class Call(Mirror):
             return self.id not in self.book.live
         state = self.state
         now = self.book.clock()
+        self._tell(now)  # what is told only while a call goes on, and was not: its process may have died
         state.outcome, state.reason = outcome, reason
         if state.ended_at is None:
             state.ended_at = at if outcome == "lost" else at or now

@@ -103,7 +103,8 @@ class SignedTidings:
 
     def _due(self, state: CallState, account: Account, now: datetime) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Kind, what it is about, and what its data has beside the call; in the order in which they happen."""
-        if state.outcome is None and state.ring_at is not None:
+        # a process that died may have told nobody that it rings; that a flow had it is on disk all the same
+        if state.outcome is None and (state.ring_at is not None or state.progress):
             yield "call.started", "", {}
         for leg in state.legs:
             if leg.answered_at is not None:

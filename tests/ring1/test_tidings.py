@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hall import ASHA, BYE, RAVI, SECRET, Hall, eventually, say
 
-from exoflow.calls.model import CallState
+from exoflow.calls.book import CallBook
+from exoflow.calls.lookup import deliveries_of
+from exoflow.calls.model import CallFacts, CallState
 from exoflow.calls.tidings import webhook_id
+from exoflow.config.model import Account
 from exoflow.sim import AgentScript
+from exoflow.store import open_store
 
 Start = Callable[..., Hall]
 
@@ -115,3 +121,27 @@ def test_a_body_says_which_leg_and_stays_below_the_limit(hall: Start) -> None:
     h = hall(AGENTS, agents={ASHA: AgentScript.answers(2, 5)}, account=wanting(*ALL))
     _, call = h.run()
     assert all(len(json.dumps(event)) < 20_000 for event in told(h, call))
+
+
+@pytest.mark.parametrize(
+    ("progress", "kinds"), [({"flow": "main", "step": "hello"}, ["call.started", "call.ended"]), ({}, ["call.ended"])]
+)
+def test_a_start_that_a_killed_process_had_no_time_to_tell_is_told(
+    tmp_path: Path, progress: dict[str, Any], kinds: list[str]
+) -> None:
+    """That it rang was not on disk yet; a call that no flow had has not started."""
+    where = {"url": "https://crm.example/calls", "events": ALL}
+    flows = {"main": {"start": "bye", "steps": {"bye": BYE}}}
+    account = Account.model_validate({"name": "Acme", "deliveries": where, "flows": flows})
+    store = open_store(f"sqlite:///{tmp_path}/calls.db")
+    book = CallBook(store, accounts=lambda name: account)
+    facts = CallFacts("a" * 32, "channel", datetime.now(UTC), "PRI1", "2400", "1", account="acme")
+    before = book.open(facts, None)  # tells nothing
+    before.state.progress = progress
+    before.changed(whole=True)
+    assert before.on_disk()
+    back = CallBook(store, accounts=lambda name: account).resume("channel")
+    assert back is not None
+    assert back.close("served")
+    assert [one.type for one in store.read(lambda c: deliveries_of(c, facts.id))] == kinds
+    store.close()
