@@ -195,12 +195,13 @@ def _leg(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> Le
     # of a leg that is bridged FreeSWITCH takes the other marks of asking away; this one stays
     asked = "group_confirm_timeout" in variables
     answered_at = _moment(times.get("answered_time"))
+    talked = not asked and variables.get("hangup_cause") != "LOSE_RACE"  # who answers a moment too late does not talk
     return LegEnd(
         uuid=uuid,
         setup_at=_moment(times.get("created_time")),
         alerting_at=_moment(times.get("progress_time")),
         early_media_at=_moment(times.get("progress_media_time")),
-        answered_at=_moment(times.get("bridged_time")) if asked else answered_at,
+        answered_at=answered_at if talked else _moment(times.get("bridged_time")),
         released_at=_moment(times.get("hangup_time")),
         cause=_formed(_CAUSE, variables.get("hangup_cause")),
         q850=_q850(variables),

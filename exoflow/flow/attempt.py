@@ -128,7 +128,7 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
     deadline = how.ring + how.talk + (how.ask.seconds if how.ask is not None else 0) + BRIDGE_MARGIN
     lines = here.parts.lines
     with ExitStack() as watch:
-        changed = [partial(_changed, here, leg, asked=how.ask is not None) for leg in legs]
+        changed = [partial(_changed, here, leg, asked=how.ask is not None, alone=len(legs) == 1) for leg in legs]
         told = [watch.enter_context(lines.leg(leg.uuid, change)) for leg, change in zip(legs, changed, strict=True)]
         watched = lines.up
         for leg in legs:
@@ -163,11 +163,11 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
         raise ended
 
 
-def _changed(here: Here, leg: Leg, events: LegEvents, *, asked: bool) -> None:
+def _changed(here: Here, leg: Leg, events: LegEvents, *, asked: bool, alone: bool) -> None:
     leg.seen = True
     leg.setup_at, leg.alerting_at, leg.early_media_at = events.setup_at, events.alerting_at, events.early_media_at
-    # with an agent who is asked first the talk begins later than his answer
-    leg.answered_at = events.bridged_at if asked else events.answered_at
+    # with an agent who is asked first the talk begins later than his answer; of several two may answer at once
+    leg.answered_at = events.answered_at if alone and not asked else events.bridged_at
     leg.picked_up_at = events.answered_at if asked else None
     if events.released_at is not None:
         leg.released_at, leg.cause, leg.q850 = events.released_at, events.cause, events.q850

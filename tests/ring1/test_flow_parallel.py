@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hall import ASHA, BYE, MEENA, RAVI, Hall, codes, entry, say, visited
+from hall import ASHA, BYE, MEENA, RAVI, WAIT, Hall, codes, entry, say, visited
 
 from exoflow.sim import AgentScript
+from exoflow.sim.agents import Handset
 from exoflow.sim.crm import Reply
 
 Start = Callable[..., Hall]
@@ -37,13 +38,37 @@ def test_the_first_to_answer_talks_and_the_others_stop_to_ring(hall: Start) -> N
     assert talk.answered_at is not None
     assert lost.answered_at is None
     assert lost.released_at is not None
-    assert 0 <= (lost.released_at - talk.answered_at).total_seconds() < 1
+    assert abs((lost.released_at - talk.answered_at).total_seconds()) < 1
     told = [code for code in codes(state) if code.startswith("leg.")]
     assert told == ["leg.dialled"] * 3 + ["leg.taken", "leg.talked", "leg.busy"]
     assert [one.state for one in state.recordings] == ["good"]
     assert visited(state) == ["agents", "after", "bye"]
     assert phone.texts == ["Goodbye."]
     assert h.switch.violations == []
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_two_who_answer_in_the_same_moment(hall: Start, away: bool) -> None:
+    """One of them talks; the other's CONNECT came too late."""
+    handsets: list[Handset] = []
+    h = hall(at_once(), agents=dict.fromkeys(ALL, AgentScript.by_hand(handsets.append)))
+    phone = h.call()
+    h.until(lambda: len(handsets) == 3)
+    if away:
+        h.lose_socket(phone)
+    for handset in handsets:
+        handset.answer()
+    assert phone.wait_until(lambda p: p.talked_at is not None, WAIT)
+    h.switch.clock.sleep(5)
+    for handset in handsets:
+        handset.release("NORMAL_CLEARING")
+    state = h.ended(phone)
+    assert sum(attempt.answered for attempt in h.switch.attempts) > 1
+    assert sorted(leg.outcome for leg in state.legs) == ["answered", "taken", "taken"]
+    assert [leg.outcome for leg in state.legs if leg.answered_at is not None] == ["answered"]
+    assert state.talk_leg is not None
+    assert state.talk_leg.talk_seconds == pytest.approx(5, abs=1)
+    assert phone.texts == ["Goodbye."]
 
 
 def test_they_ring_in_turns_of_so_many(hall: Start) -> None:
