@@ -14,7 +14,9 @@ from exoflow.sim import AgentScript
 from exoflow.sim.crm import Reply
 
 CONFIRM = {"say": "Press 1.", "seconds": 10}
-BESIDE = {"call.resumed", "socket.lost"}
+BESIDE = {"call.resumed", "socket.lost", "store.slow"}
+# what a store that lags behind may lose of a killed process: lines of the journey, and that the CRM had answered
+LOST = ("journey", "asked")
 STEPS: dict[str, Any] = {
     # two in vain and at once, then two of whom the first to press the key talks
     "agents": {
@@ -96,4 +98,7 @@ def test_whatever_dies_the_call_is_the_same(
     number: int,
 ) -> None:
     again, wanted = undisturbed
-    assert run(tmp_path, monkeypatch, how, number, moment, again=again) == wanted
+    seen = run(tmp_path, monkeypatch, how, number, moment, again=again)
+    for what in wanted:
+        if what not in LOST or how != "kill with a slow store":
+            assert seen[what] == wanted[what], what
