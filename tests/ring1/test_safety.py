@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 import pytest
 from eslpeer import WAIT, Command, Peer, channel_data, tcp_pair, within
-from hall import ASHA, BYE, RAVI, Hall, codes, menu
+from hall import ASHA, BYE, MEENA, RAVI, Hall, codes, menu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -310,9 +310,18 @@ def call_all(hall: Hall, calls: list[dict[str, Any]]) -> list[CallState]:
     return states
 
 
+# all calls of a test ring the same agents together
+MANY_AT_ONCE = {
+    "agents": {
+        name: {"number": number, "name": name.title(), "lines": 480}
+        for name, number in (("asha", ASHA), ("ravi", RAVI), ("meena", MEENA))
+    }
+}
+
+
 def test_hostile_callers(hall: Callable[..., Hall]) -> None:
     """The caller's number and name, and the number that diverted, are an attack: the call goes its way all the same."""
-    h = hall(STEPS)
+    h = hall(STEPS, account=MANY_AT_ONCE)
     texts = [sent(text) for text in ATTACKS.values()]
     for state in call_all(h, [{"from_number": text, "rdnis": text} for text in texts]):
         assert state.outcome == "answered", codes(state)
@@ -340,7 +349,7 @@ def test_hostile_dialled_numbers(hall: Callable[..., Hall]) -> None:
 
 def test_hostile_answers_of_the_crm(hall: Callable[..., Hall]) -> None:
     """An answer with an attack in it is refused as a whole; the step's own fallback is rung, one agent at a time."""
-    h = hall(STEPS)
+    h = hall(STEPS, account=MANY_AT_ONCE)
     texts = list(ATTACKS.values())
     replies = [Reply.agents(ASHA, text) for text in texts]
     replies += [Reply.plain(f"{ASHA},{sent(text)}") for text in list(APART.values())[:8]]

@@ -10,8 +10,8 @@
 
 Keys of a scenario:
     steps      the flow, its first step is the start; `crm:/path` is the scenario's own CRM, `nobody:/path` a port where nobody
-               listens, `@asha` an agent's number, `sound:hello` a file with a second of silence; a step set to null is
-               taken away
+               listens, `@asha` an agent's number, `@caller` the caller's, `sound:hello` a file with a second of silence; a step
+               set to null is taken away
     values     our number's, for the parameters of its flow, which is `main`
     flow       a flow of the scenario's own instead
     example    an account's file instead, from the folder of this one; its agents are asha, ravi, meena, and every address at

@@ -332,6 +332,8 @@ class Stage(ABC):
                 return str(self._silence(value.removeprefix("sound:")))
             if value.startswith("nobody:"):
                 return "http://127.0.0.1:1" + value.removeprefix("nobody:")
+            if value == "@caller":
+                return f"+91{cast.phone}"
             return cast.number(value[1:]) if value.startswith("@") and value[1:] in PEOPLE else value
         if isinstance(value, Mapping):
             return {key: self._put_in(cast, item) for key, item in value.items()}
