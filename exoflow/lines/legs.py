@@ -86,6 +86,9 @@ class RecordingEvents:
 
 
 def moment(event: Event) -> datetime:
-    """When the switch says it happened."""
-    microseconds = event.microseconds
+    """When the switch says it happened. CHANNEL_HANGUP_COMPLETE comes once all about the channel is done, on a busy switch a
+    second later; when the channel ended is told in it."""
+    told = event.get("Caller-Channel-Hangup-Time") if event.name == "CHANNEL_HANGUP_COMPLETE" else ""
+    known = int(told) if told.isascii() and told.isdigit() and len(told) < 17 else 0
+    microseconds = known or event.microseconds
     return datetime.fromtimestamp(microseconds / 1e6, UTC) if microseconds else datetime.now(UTC)

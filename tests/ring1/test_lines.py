@@ -13,6 +13,7 @@ from hall import ASHA, BYE, WAIT, Hall, eventually, say
 from exoflow.config.model import EventSocket, Trunk
 from exoflow.esl.codec import Event, FrameReader
 from exoflow.lines import lines as lines_module
+from exoflow.lines.legs import moment
 from exoflow.lines.lines import Lines
 from exoflow.lines.occupancy import Occupancy
 from exoflow.sim import AgentScript, EmbeddedSwitch
@@ -245,3 +246,22 @@ def test_an_agents_leg_takes_a_channel(hall: Start) -> None:
     eventually(lambda: h.service.lines.busy("PRI1") == 2)
     h.ended(phone)
     eventually(lambda: h.service.lines.busy("PRI1") == 0)
+
+
+# --- when things happened -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "at"),
+    [
+        ("CHANNEL_HANGUP_COMPLETE", "1795413862000000", 1795413862.0),  # a busy switch told of it 1.5 s later
+        ("CHANNEL_HANGUP_COMPLETE", "0", 1795413863.5),
+        ("CHANNEL_HANGUP_COMPLETE", "soon", 1795413863.5),
+        ("CHANNEL_HANGUP", "0", 1795413863.5),
+        ("CHANNEL_ANSWER", "1795413862000000", 1795413863.5),
+    ],
+)
+def test_a_channels_end_is_when_it_ended(name: str, told: str, at: float) -> None:
+    headers = {"Event-Date-Timestamp": "1795413863500000", "Caller-Channel-Hangup-Time": told}
+    (frame,) = FrameReader().feed(event_frame(name, headers))
+    assert moment(Event.from_plain(frame.body)).timestamp() == at
