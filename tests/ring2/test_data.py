@@ -13,12 +13,11 @@ import requests
 from standardwebhooks import Webhook
 from support.audio import read_wav
 from support.bodies import check
-from support.ports import free_port
 
-from ring2.agents import answers
+from ring2.agents import answers, busy
 from ring2.box import Box
 from ring2.network import Exchange
-from ring2.site import DIRECT, MAIN, Site, Visit, agents_json, wait_for
+from ring2.site import DIRECT, MAIN, Reply, Site, Visit, agents_json, wait_for
 
 PUBLIC = "https://calls.example.in"
 EVENTS = "[call.started, call.answered, call.ended, call.missed, recording.ready, recording.failed]"
@@ -29,10 +28,10 @@ class TellingSite(Site):
 
     def _write_configuration(self) -> None:
         super()._write_configuration()
-        self.port = free_port()
-        web = f'web: {{listen: "127.0.0.1:{self.port}", public_url: "{PUBLIC}"}}'
-        _change(self.folder / "exoflow.yaml", "store:", f"{web}\nstore:")
-        _change(self.folder / "accounts" / "acme.yaml", "secret_file:", f"events: {EVENTS}, secret_file:")
+        _change(self.folder / "exoflow.yaml", "web: {", f'web: {{public_url: "{PUBLIC}", ')
+        account = self.folder / "accounts" / "acme.yaml"
+        _change(account, "secret_file:", f"events: {EVENTS}, secret_file:")
+        _change(account, "crm: {", f'crm: {{dial_events: {{url: "{self.crm.url("/dial")}"}}, ')
 
     def told(self, visit: Visit, count: int) -> list[dict[str, Any]]:
         """What the CRM has got of a call, when it is so much, each verified by the published library."""
@@ -57,6 +56,7 @@ def telling(switches: tuple[Box, Exchange], tmp_path_factory: pytest.TempPathFac
     running = TellingSite(box, exchange, tmp_path_factory.mktemp("telling") / "exoflow")
     try:
         running.start()
+        running.crm.script("/dial", Reply(200))
         yield running
     finally:
         exchange.reset()
@@ -66,7 +66,7 @@ def telling(switches: tuple[Box, Exchange], tmp_path_factory: pytest.TempPathFac
 
 def fetch(site: TellingSite, url: str, **headers: str) -> requests.Response:
     """In a thread: gevent has patched nothing here."""
-    local = url.replace(PUBLIC, f"http://127.0.0.1:{site.port}")
+    local = url.replace(PUBLIC, f"http://127.0.0.1:{site.web_port}")
     return gevent.get_hub().threadpool.apply(requests.get, (local,), {"headers": headers, "timeout": 20})
 
 
@@ -94,6 +94,20 @@ def test_a_talk_is_told_in_order_and_its_recording_is_fetched(telling: TellingSi
     part = fetch(telling, url.rpartition(".")[0] + ".wav", Range="bytes=0-3")
     assert (part.status_code, part.content) == (206, b"RIFF")
     assert fetch(telling, url).status_code == 200
+
+
+def test_each_phone_that_rings_is_told_of_before_the_passthru(telling: TellingSite) -> None:
+    first, second = telling.agents(busy(), answers(after=0.5, talk=1))
+    visit = telling.call(MAIN, {"/agents": agents_json(first, second)})
+    visit.phone.press("1", after=0.3)
+    visit.phone.wait_ended(40)
+    call_id = visit.state().facts.id
+    telling.told(visit, 4)
+    mine = [one for one in telling.crm.requests if one.get("CallSid") == call_id and one.path in ("/dial", "/after")]
+    numbers = [f"0{agent.number}" for agent in (first, second)]
+    events = [(one.get("Status"), one.get("DialWhomNumber")) for one in mine[:4]]
+    assert events == [(status, number) for number in numbers for status in ("busy", "free")]
+    assert mine[4].path == "/after"
 
 
 def test_a_call_whose_caller_leaves_before_an_agent_is_told_as_missed(telling: TellingSite) -> None:
