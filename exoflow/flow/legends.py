@@ -41,8 +41,7 @@ def connected(complete: Headers | None, leg: Leg) -> bool:
 def settle_unheard(here: Here, legs: Sequence[Leg]) -> None:
     """An attempt that ended while the call was away: by the CDRs of the agents' legs, else by what the caller's leg shows."""
     folder = here.parts.config.switch.cdr
-    ends = [] if folder is None else _cdrs(folder, [leg.uuid for leg in legs if leg.released_at is None])
-    found = {end.uuid: end for end in ends}
+    found = {} if folder is None else _cdrs(folder, legs)
     for leg in legs:
         if leg.uuid in found:
             door.settle(leg, found[leg.uuid], caller_left=here.caller_gone)
@@ -64,17 +63,19 @@ def _found(legs: Sequence[Leg]) -> str:
     return f"{', '.join(map(who, legs))} {were} rung on and did not answer"
 
 
-def _cdrs(folder: Path, uuids: Sequence[str]) -> list[LegEnd]:
-    """They are written when the legs end, which is when the call comes back: CDR_SECONDS at most are waited for all of them."""
+def _cdrs(folder: Path, legs: Sequence[Leg]) -> dict[str, LegEnd]:
+    """By their legs. They are written when the legs end, which is when the call comes back: CDR_SECONDS at most are waited for
+    all of them. Of a leg whose end was heard of there is one already, and it alone may know that its agent was asked."""
     until = time.monotonic() + CDR_SECONDS
     found: dict[str, LegEnd] = {}
     while True:
-        for uuid in uuids:
-            end = None if uuid in found else gevent.get_hub().threadpool.apply(cdr.read_leg, (folder, uuid))
-            if end is not None:
-                found[uuid] = end
-        if len(found) == len(uuids) or time.monotonic() > until:
-            return list(found.values())
+        for leg in legs:
+            if leg.uuid not in found:
+                end = gevent.get_hub().threadpool.apply(cdr.read_leg, (folder, leg.uuid))
+                if end is not None:
+                    found[leg.uuid] = end
+        if all(leg.uuid in found or leg.released_at is not None for leg in legs) or time.monotonic() > until:
+            return found
         gevent.sleep(CDR_LOOK_SECONDS)
 
 
