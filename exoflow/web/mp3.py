@@ -19,7 +19,7 @@ from gevent.lock import BoundedSemaphore
 
 log = logging.getLogger("exoflow.web")
 
-ENCODE_SECONDS = 120.0  # for one; an hour's talk takes some 20 s of a core
+ENCODE_SECONDS = 120.0  # for one; an hour's talk takes lame some 6 s of a core
 WAITING = 20  # that wait for their turn or are under way; who comes then gets the WAV
 KEPT_BYTES = 1 << 30  # of MP3s: some 50 hours of talk in two channels
 LEFT_SHARE = 0.75  # of that, when the oldest are removed
