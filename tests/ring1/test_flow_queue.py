@@ -292,3 +292,20 @@ def test_numbers_of_the_announcement_are_rendered_before(hall: Start) -> None:
     h = desk(hall, queued(size=25, announce=PLACE), AgentScript.busy())
     assert {"one", "nineteen", "twenty five"} <= set(prompt_files(h))
     assert "twenty six" not in prompt_files(h)
+
+
+def test_who_leaves_in_the_moment_he_is_served_gives_his_agent_to_the_next(hall: Start) -> None:
+    h = desk(hall, queued(), [AgentScript.answers(1, 300), AgentScript.answers(1, 5)])
+    talking(h)
+    first, second = enters(h, 0), enters(h, 1)
+    staff = h.service.staff
+    [talk] = staff.claims.holders(ASHA)
+    with h.switch.clock.held():
+        first.hangup()
+        staff.claims.release(talk.channel)  # before his call has heard of its end
+        staff.queues.settled([ASHA])
+        staff.queues.wake()
+        [claimed] = staff.claims.holders(ASHA)
+        assert claimed.call == h.states[first.uuid].facts.id
+    assert "leg.talked" not in told(h.ended(first))
+    assert told(h.ended(second))[:3] == ["queue.entered", "queue.served", "leg.dialled"]
