@@ -115,6 +115,4 @@ def site(switches: tuple[Box, Exchange], tmp_path_factory: pytest.TempPathFactor
         running.start()
         yield running
     finally:
-        exchange.reset()
-        box.settle(20)
-        running.stop()
+        running.close()

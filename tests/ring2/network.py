@@ -173,10 +173,13 @@ class Exchange(FreeSwitch):
     def reset(self) -> None:
         """Ends what a test left behind and forgets its agents."""
         self._link.api("hupall NORMAL_CLEARING")
-        for call in self.calls:
-            if call.ended_at is None:
-                call.wait_ended(5)
-        self.calls, self.attempts, self._agents = [], [], {}
+        try:
+            for call in self.calls:
+                if call.ended_at is None:
+                    call.wait_ended(5)
+        finally:
+            # what does not end is the failure of this test, not of all that follow
+            self.calls, self.attempts, self._agents = [], [], {}
 
     def stop(self) -> None:
         super().stop()

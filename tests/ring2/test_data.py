@@ -59,9 +59,7 @@ def telling(switches: tuple[Box, Exchange], tmp_path_factory: pytest.TempPathFac
         running.crm.script("/dial", Reply(200))
         yield running
     finally:
-        exchange.reset()
-        box.settle(20)
-        running.stop()
+        running.close()
 
 
 def fetch(site: TellingSite, url: str, **headers: str) -> requests.Response:
