@@ -37,6 +37,7 @@ from exoflow.prompts import PromptBook
 from exoflow.reload import Refused, fixed, read_again
 from exoflow.store.counts import ALL_BUSY
 from exoflow.store.opening import open_store
+from exoflow.web.agentpages import AgentPages
 from exoflow.web.callpages import CallPages
 from exoflow.web.gate import Gate
 from exoflow.web.health import Folders, HealthPages, Readiness, Sources
@@ -150,7 +151,7 @@ class Service:
         log.info("handed over: calls go on in the next process")
 
     def _make_web(self) -> WebServer | None:
-        """/livez, /readyz, the Calls API and recordings, if they are wanted."""
+        """/livez, /readyz, the Calls API, agents and recordings, if they are wanted."""
         config = self.config
         if config.web is None:
             return None
@@ -168,7 +169,9 @@ class Service:
         recordings = None
         if self.links is not None:
             recordings = RecordingPages(self.links, self.store, lambda: self.config, gate, self._encoder)
-        return WebServer(config.web.listen_address, routed(HealthPages(Readiness(sources).state), calls, recordings))
+        agents = AgentPages(gate, self.staff)
+        health = HealthPages(Readiness(sources).state)
+        return WebServer(config.web.listen_address, routed(health, calls, agents, recordings))
 
     def _make_links(self, config: Config) -> Links | None:
         """Addresses of recordings, if the world can reach us."""

@@ -1,16 +1,17 @@
-"""How all agents stand, out of the store: for who looks beside the running process."""
+"""How agents stand: out of the store for who looks beside the running process, and in the memory that decides."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from exoflow.agents.memory import Known, State, known
-from exoflow.agents.standing import Why, off_hours
+from exoflow.agents.memory import State, known
+from exoflow.agents.staff import Staff
+from exoflow.agents.standing import Standings, Why, off_hours
 from exoflow.config.model import Account
 from exoflow.config.people import Agent
 from exoflow.store import tables as t
@@ -26,7 +27,7 @@ class Shown:
     groups: list[str]
     why: Why | None  # he is not rung now; None: he is free
     by_groups: list[str]  # which leave him alone, if that is why
-    call: str | None  # id of the call that engages him
+    call: str | None  # id of the call that engages him; None also if that is none of ours
     state: State | None  # who switched him last; None: nobody ever did
     freed_at: datetime | None  # when his last talk ended
 
@@ -35,10 +36,18 @@ def everybody(connection: Connection, accounts: Mapping[str, Account], now: date
     """By account, in the order of its file."""
     there, uses = known(connection, now), in_use(connection)
     return [
-        _shown(account_id, account, name, agent, there, uses, now)
+        _shown(
+            account_id, account, name, there.standings, there.states.get((account_id, name)), uses.get(agent.number, []), now
+        )
         for account_id, account in accounts.items()
         for name, agent in account.agents.items()
     ]
+
+
+def one_now(staff: Staff, account_id: str, account: Account, name: str) -> Shown:
+    """By what decides whom calls ring; asks neither store nor switch."""
+    calls = [claim.call for claim in staff.claims.holders(account.agents[name].number)]
+    return _shown(account_id, account, name, staff.standings, staff.switched(account_id, name), calls, staff.clock())
 
 
 def in_use(connection: Connection) -> dict[str, list[str]]:
@@ -59,12 +68,17 @@ def in_use(connection: Connection) -> dict[str, list[str]]:
 
 
 def _shown(
-    account_id: str, account: Account, name: str, agent: Agent, there: Known, uses: Mapping[str, list[str]], now: datetime
+    account_id: str,
+    account: Account,
+    name: str,
+    standings: Standings,
+    state: State | None,
+    calls: Sequence[str],
+    now: datetime,
 ) -> Shown:
-    state = there.states.get((account_id, name))
-    calls = uses.get(agent.number, [])
+    agent = account.agents[name]
     groups = {group: settings for group, settings in account.groups.items() if name in settings.agents}
-    left = {group: there.standings.left_alone(agent.number, one, now) for group, one in groups.items()}
+    left = {group: standings.left_alone(agent.number, one, now) for group, one in groups.items()}
     alone = {group: because for group, because in left.items() if because is not None}
     why: Why | None = None
     if state is not None and not state.available:
@@ -82,7 +96,7 @@ def _shown(
         list(groups),
         why,
         list(alone) if why in ("wrap_up", "paused") else [],
-        calls[-1] if why == "engaged" else None,
+        (calls[-1] or None) if why == "engaged" else None,
         state,
-        there.standings.freed.get(agent.number),
+        standings.freed.get(agent.number),
     )

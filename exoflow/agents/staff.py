@@ -220,7 +220,11 @@ class Staff:
 
     def state(self, account_id: str, agent: str) -> State:
         """Does he take calls? `agent` is his name in the account's file."""
-        return self._states.get((account_id, agent), State(True, datetime.min.replace(tzinfo=UTC), ""))
+        return self.switched(account_id, agent) or State(True, datetime.min.replace(tzinfo=UTC), "")
+
+    def switched(self, account_id: str, agent: str) -> State | None:
+        """How he was switched last; None: nobody ever did, he is on."""
+        return self._states.get((account_id, agent))
 
     def switch(self, account_id: str, agent: str, available: bool, by: str) -> AsyncResult:
         """He takes calls from now on, or no more; the result is set when that is on disk. Raises StoreError."""

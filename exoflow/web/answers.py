@@ -7,9 +7,11 @@ body of an error is `RestException` with `Status` and `Message` in both forms.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any, Literal
 from xml.etree.ElementTree import Element, SubElement, tostring
+from zoneinfo import ZoneInfo
 
 from exoflow.errors import ExoflowError
 
@@ -31,7 +33,10 @@ STATUS = {
     429: "429 Too Many Requests",
     503: "503 Service Unavailable",
 }
-ITEMS = {"Calls": "Call"}  # in XML each of a list needs a name; `Legs` bring theirs
+# in XML each of a list needs a name; `Legs` bring theirs
+ITEMS = {"Calls": "Call", "Agents": "Agent", "Groups": "Group", "PausedBy": "Group"}
+COMMON = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), ("Connection", "close")]
+RETRY = [("Retry-After", "5")]  # seconds, until which a store that ails may be well again
 
 
 class Refusal(ExoflowError):
@@ -43,6 +48,28 @@ class Refusal(ExoflowError):
 
     def data(self) -> dict[str, Any]:
         return {"RestException": {"Status": self.status, "Message": str(self)}}
+
+
+def answered(
+    environ: dict[str, Any], start_response: Callable[..., Any], answer: Callable[[str, str], dict[str, Any]]
+) -> list[bytes]:
+    """A WSGI application's whole work: what `answer` gives for path and method, or the Refusal that it raises."""
+    path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+    form: Form = "json" if path.endswith(".json") else "xml"
+    headers = [*COMMON]
+    try:
+        status, data = 200, answer(path, method)
+    except Refusal as refusal:
+        status, data = refusal.status, refusal.data()
+        headers += refusal.headers
+    body = encoded(data, form)
+    start_response(STATUS[status], [("Content-Type", KINDS[form]), ("Content-Length", str(len(body))), *headers])
+    return [b"" if method == "HEAD" else body]
+
+
+def local_time(at: datetime, zone: ZoneInfo) -> str:
+    """As the dialect has it: the account's time, without a zone."""
+    return at.astimezone(UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def encoded(data: dict[str, Any], form: Form) -> bytes:
@@ -64,4 +91,4 @@ def _into(parent: Element, data: dict[str, Any]) -> None:
             for item in value:
                 _into(element, {ITEMS[name]: item} if name in ITEMS else item)
         elif value is not None:
-            element.text = str(value)
+            element.text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -62,17 +62,20 @@ def form_of(environ: Mapping[str, Any]) -> bytes:
     return body
 
 
-def fields(body: bytes) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The known fields that have a value, and the events that are asked for. Raises Refusal (400)."""
+def pairs_of(body: bytes) -> list[tuple[str, str]]:
+    """The fields that have a value, as they come. Raises Refusal (400)."""
     try:
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
+        pairs = parse_qsl(body.decode("ascii"), max_num_fields=MAX_FIELDS, errors="strict")
     except ValueError:
         raise Refusal(400, f"the form cannot be read: url-encoded UTF-8, at most {MAX_FIELDS} fields") from None
+    return pairs
+
+
+def fields(body: bytes) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The known fields that have a value, and the events that are asked for. Raises Refusal (400)."""
     given: dict[str, str] = {}
     events: list[str] = []
-    for name, value in pairs:
-        if not value:
-            continue
+    for name, value in pairs_of(body):
         if _EVENT.fullmatch(name):
             events.append(_one_of("StatusCallbackEvents", value, EVENTS))
         elif name in KNOWN:

@@ -19,7 +19,7 @@ from exoflow.config.model import Account, Number
 from exoflow.errors import DeadlineExceeded, StoreError
 from exoflow.flow.placing import NotPlaced
 from exoflow.store.sqlite import Store
-from exoflow.web.answers import KINDS, STATUS, Form, Refusal, encoded
+from exoflow.web.answers import RETRY, Refusal, answered
 from exoflow.web.callform import form_of, wanted
 from exoflow.web.calllist import Page, TooLong, one, page
 from exoflow.web.callquery import Cursor, Query, parameters, query, wants_details
@@ -35,8 +35,6 @@ Place = Callable[[str, Account, Number, str, str | None, Placed], CallState]
 PREFIX = "/v1/"
 READS = 2  # at once: half of the store's readers, so that calls always find one free
 READ_SECONDS = 4.0  # waiting for one's turn and reading, each; the server's REQUEST_SECONDS ends both
-NO_STORE = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), ("Connection", "close")]
-RETRY = [("Retry-After", "5")]
 
 _ID = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _CONNECT = re.compile(rf"/v1/Accounts/(?P<account>{_ID})/Calls/connect(?:\.(?P<form>json|xml))?")
@@ -60,17 +58,7 @@ class CallPages:
         self._turn = BoundedSemaphore(READS)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        form: Form = "json" if path.endswith(".json") else "xml"
-        headers = [*NO_STORE]
-        try:
-            status, data = 200, self._answer(path, method, environ)
-        except Refusal as refusal:
-            status, data = refusal.status, refusal.data()
-            headers += refusal.headers
-        body = encoded(data, form)
-        start_response(STATUS[status], [("Content-Type", KINDS[form]), ("Content-Length", str(len(body))), *headers])
-        return [b"" if method == "HEAD" else body]
+        return answered(environ, start_response, lambda path, method: self._answer(path, method, environ))
 
     def _answer(self, path: str, method: str, environ: dict[str, Any]) -> dict[str, Any]:
         if (connect := _CONNECT.fullmatch(path)) is not None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,6 +24,7 @@ from exoflow.calls.model import CallState, Recording
 from exoflow.config.model import Account
 from exoflow.crm.dialect import call_status, dial_call_status, parameters
 from exoflow.telephony.numbers import national
+from exoflow.web.answers import local_time
 
 
 def sheet(
@@ -50,14 +51,14 @@ def sheet(
         "Sid": call.facts.id,
         "ParentCallSid": None,
         "DateCreated": told["StartTime"],
-        "DateUpdated": _time(last, zone),
+        "DateUpdated": local_time(last, zone),
         "AccountSid": account_id,
         "To": national(placed.to) if placed is not None and placed.to is not None else told["To"],
         "From": told["From"],
         "PhoneNumberSid": told["To"],
         "Status": call_status(over),
         "StartTime": told["StartTime"],
-        "EndTime": None if ended is None else _time(ended, zone),
+        "EndTime": None if ended is None else local_time(ended, zone),
         "Duration": None if ended is None else str(_seconds(call.facts.created_at, ended)),
         "Price": None,
         "Direction": "inbound" if placed is None else "outbound-api",
@@ -107,10 +108,6 @@ def _times(call: CallState) -> Iterator[datetime | None]:
     yield from (call.facts.created_at, call.ring_at, call.answered_at, call.ended_at)
     for leg in call.legs:
         yield from (leg.dialled_at, leg.setup_at, leg.alerting_at, leg.answered_at, leg.released_at)
-
-
-def _time(at: datetime, zone: ZoneInfo) -> str:
-    return at.astimezone(UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _seconds(begin: datetime, end: datetime) -> int:

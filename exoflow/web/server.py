@@ -20,7 +20,7 @@ log = logging.getLogger("exoflow.web")
 CONNECTIONS = 50
 REQUEST_SECONDS = 5.0  # from the connection to the answer's last byte; longer than any look takes
 LISTEN_AGAIN_SECONDS = 1.0  # a port that an earlier process still holds is tried again
-BODY_BYTES = 16_384  # of a POST that is read; above it the application sees none, and a Content-Length that is too large
+BODY_BYTES = 16_384  # of a POST or PUT that is read; above it the application sees none, and a Content-Length that is too large
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -51,7 +51,12 @@ class _Handler(WSGIHandler):  # type: ignore[misc]
         environ = super().get_environ()
         environ["exoflow.more_time"] = self._more_time
         told = self.wsgi_input.content_length
-        if environ["REQUEST_METHOD"] != "POST" or self.wsgi_input.chunked_input or told is None or told > BODY_BYTES:
+        if (
+            environ["REQUEST_METHOD"] not in ("POST", "PUT")
+            or self.wsgi_input.chunked_input
+            or told is None
+            or told > BODY_BYTES
+        ):
             # a body that nothing here takes is not read
             self.wsgi_input.content_length = 0
             self.wsgi_input.chunked_input = False

@@ -12,12 +12,16 @@ from gevent import socket
 from hall import WAIT, new_store
 from sqlalchemy import insert
 
+from exoflow.agents.memory import Memory
+from exoflow.agents.staff import Staff
 from exoflow.calls import rows
 from exoflow.calls.model import CallFacts, CallState, Leg, Placed
-from exoflow.config.model import Account, Number
+from exoflow.config.model import Account, EventSocket, Number
+from exoflow.lines.lines import Lines
 from exoflow.store import tables as t
 from exoflow.store.opening import open_store
 from exoflow.store.sqlite import Store
+from exoflow.web.agentpages import AgentPages
 from exoflow.web.callpages import CallPages
 from exoflow.web.gate import Gate
 from exoflow.web.routes import routed
@@ -128,7 +132,14 @@ def account(name: str = "Acme") -> Account:
     keys = [{"key": KEY, "token_hash": TOKEN_HASH}] if name in ("Acme", "Initech") else []
     api = {"keys": keys, "place_calls": name == "Acme"}
     numbers = [{"number": "+919999999902", "trunk": "PRI1", "flow": "main"}]
-    return Account.model_validate({"name": name, "numbers": numbers, "flows": {"main": flow}, "api": api})
+    agents = {
+        "asha": {"number": "+919999999903", "name": "Asha", "email": "asha@crm.example"},
+        "ravi.k": {"number": "+919999999904", "lines": 4, "hours": {"sun": ["09:00-18:00"]}},
+        "मीना": {"number": "+919999999905"},
+    }
+    groups = {"support": {"agents": ["asha", "ravi.k"]}, "sales": {"agents": ["asha"]}}
+    parts = {"numbers": numbers, "flows": {"main": flow}, "api": api, "agents": agents, "groups": groups}
+    return Account.model_validate({"name": name, **parts})
 
 
 def placed(account_id: str, account: Account, number: Number, first: str, flow: str | None, asked: Placed) -> CallState:
@@ -148,7 +159,8 @@ class Api:
         self.accounts = {"acme": account(), "globex": account("Globex"), "initech": account("Initech")}
         self.gate = Gate(self.accounts.get, clock) if clock else Gate(self.accounts.get)
         self.pages = CallPages(self.store, self.gate, placed, clock=lambda: NOW)
-        self.server = WebServer(("127.0.0.1", 0), routed(self._health, self.pages))
+        self.staff = Staff(Lines(EventSocket()), list, Memory(self.store), clock=lambda: NOW)
+        self.server = WebServer(("127.0.0.1", 0), routed(self._health, self.pages, AgentPages(self.gate, self.staff)))
         self.server.start()
 
     def _health(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
