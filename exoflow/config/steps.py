@@ -89,7 +89,8 @@ class Passthru(Strict):
 
 class PassthruBeside(Strict):
     url: Url = Field(description="the account's CRM, told by GET")
-    timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the whole answer")
+    fallback_url: Url | None = Field(None, description="told if `url` gives no answer in time, or a server's error (5xx)")
+    timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the whole answer of each URL")
     wait: Literal[False] = Field(description="the flow does not wait, and the answer is only noted")
 
 

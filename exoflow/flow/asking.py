@@ -43,6 +43,11 @@ class Asked:
     answer: Answer | None
     code: str  # "crm.200", "crm.timeout", …
 
+    @property
+    def heard(self) -> bool:
+        """Did the CRM answer, and not a server that fails (5xx)?"""
+        return self.answer is not None and self.answer.status < 500
+
 
 def ask(
     here: Here,
@@ -61,9 +66,9 @@ def ask(
     request = _request(here, url, timeout, headers, waits=not here.caller_gone)
     found = while_asking(here, request, hold_sound(here, hold, timeout), timeout)
     asked = _told(here, here.step, url, found, here.failed)
-    if fallback_url is None or (asked.answer is not None and asked.answer.status < 500):
+    if fallback_url is None or asked.heard:
         return asked
-    _say_fallback(here)
+    _say_fallback(here.note)
     return ask(here, fallback_url, timeout=timeout, hold=hold, headers=headers)
 
 
@@ -90,7 +95,7 @@ def ask_in_turn(here: Here, question: Question[T]) -> T | None:
     """
     for at, url in enumerate(question.urls):
         if at:
-            _say_fallback(here)
+            _say_fallback(here.note)
         request = _request(
             here,
             url,
@@ -130,8 +135,8 @@ def _read(
         return found, problem
 
 
-def _say_fallback(here: Here) -> None:
-    here.note("E", "crm.fallback_url", "The first URL gave nothing that can be used: the fallback URL is asked")
+def _say_fallback(note: Callable[..., None]) -> None:
+    note("E", "crm.fallback_url", "The first URL gave nothing that can be used: the fallback URL is asked")
 
 
 def _say_unusable(here: Here, problem: ExoflowError, asked: Asked) -> None:
@@ -153,17 +158,23 @@ def events_first(here: Here) -> None:
     store.post(lambda connection: outbox.overtake(connection, call_id, BUSY, problem))
 
 
-def tell(here: Here, url: str, *, timeout: float) -> None:
-    """GETs `url` beside the flow, with what is known now; what comes of it is noted at the step that told."""
-    request, step = _request(here, url, timeout, None, waits=False), here.step
+def tell(here: Here, url: str, *, timeout: float, fallback_url: str | None = None) -> None:
+    """GETs `url` beside the flow, with what is known now, and then `fallback_url` by the rules of `ask`; what comes of it is
+    noted at the step that told."""
+    urls, step = [one for one in (url, fallback_url) if one is not None], here.step
+    requests = [_request(here, one, timeout, None, waits=False) for one in urls]
 
     def note(stage: Stage, code: str, text: str, **evidence: Any) -> None:
         here.call.note(stage, code, text, step=step, **evidence)
 
     def send() -> None:
-        _told(here, step, url, request(), note)
+        for at, (one, request) in enumerate(zip(urls, requests, strict=True)):
+            if at:
+                _say_fallback(note)
+            if _told(here, step, one, request(), note).heard:
+                return
 
-    here.afterwards(send, seconds=timeout + TELL_MARGIN)
+    here.afterwards(send, seconds=timeout * len(urls) + TELL_MARGIN)
 
 
 def _request(

@@ -73,6 +73,35 @@ def test_the_fallback_url_is_asked_when_the_first_gives_no_answer(hall: Start, f
     assert other.get("key") == "k"
 
 
+@pytest.mark.parametrize(
+    ("first", "noted"), [(Reply(500), "crm.500"), (Reply(200, delay=2), "crm.timeout"), (None, "crm.refused")]
+)
+def test_beside_the_flow_the_fallback_url_is_told_by_the_same_rules(hall: Start, first: Reply | None, noted: str) -> None:
+    url = "crm:/passthru" if first else f"http://127.0.0.1:{free_port()}/"
+    tell = {"passthru": {"url": url, "fallback_url": "crm:/other?key=k", "timeout": 1, "wait": False}, "next": "bye"}
+    h = hall({"tell": tell, "bye": BYE})
+    if first is not None:
+        h.crm.script("/passthru", first)
+    h.crm.script("/other", Reply(200))
+    _, state = h.run()
+    beside = [one.code for one in state.journey if one.step == "tell"]
+    assert beside == ["passthru.beside", noted, "crm.fallback_url", "crm.200"]
+    (other,) = h.crm.to("/other")
+    assert (other.get("CallSid"), other.get("key")) == (state.facts.id, "k")
+    assert other.get("CallStatus") == "ringing"  # as it was when the step told, and not at the call's end
+    assert state.outcome == "served"
+
+
+@pytest.mark.parametrize("status", [200, 302, 404])
+def test_beside_the_flow_an_answer_of_the_first_url_is_enough(hall: Start, status: int) -> None:
+    tell = {"passthru": {"url": "crm:/passthru", "fallback_url": "crm:/other", "wait": False}, "next": "bye"}
+    h = hall({"tell": tell, "bye": BYE})
+    h.crm.script("/passthru", Reply(status))
+    _, state = h.run()
+    assert [one.code for one in state.journey if one.step == "tell"] == ["passthru.beside", f"crm.{status}"]
+    assert h.crm.to("/other") == []
+
+
 @pytest.mark.parametrize("status", [200, 302, 404])
 def test_an_answer_of_the_first_url_needs_no_fallback(hall: Start, status: int) -> None:
     h = hall({"ask": ask(fallback_url="crm:/other"), **ENDS})

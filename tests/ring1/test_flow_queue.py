@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hall import ASHA, BYE, RAVI, Hall, codes, entry, outcomes, prompt_files, say, visited
+from hall import ASHA, BYE, RAVI, WAIT, Hall, codes, entry, eventually, outcomes, prompt_files, say, visited
 
 from exoflow.calls.model import CallState
 from exoflow.config.load import load
@@ -186,6 +186,8 @@ def test_who_hangs_up_is_out_at_once(hall: Start) -> None:
     state = h.ended(first)
     assert told(state) == ["queue.entered", "queue.abandoned"]
     assert state.outcome == "abandoned"  # no agent was dialled for him
+    (told_of,) = h.deliveries(state)
+    assert told_of.type == "call.missed"  # somebody should call him back
     assert entry(state, "queue.abandoned").evidence["waited"] == pytest.approx(5, abs=2)
     after = h.ended(second)
     assert told(after) == ["queue.entered", "queue.served", "leg.dialled", "leg.talked"]
@@ -237,6 +239,19 @@ def test_an_agent_who_does_not_answer_leaves_the_caller_at_the_head(hall: Start)
     assert first.talked_at < second.talked_at
 
 
+def test_a_second_call_is_told_once_however_often_it_is_rung_for(hall: Start) -> None:
+    scripts = [AgentScript.answers(1, 30), AgentScript.silent(), AgentScript.silent(), AgentScript.answers(1, 5)]
+    steps = queued(announce=PLACE)
+    steps["agents"]["connect"]["ring_seconds"] = 5
+    h = desk(hall, steps, [*scripts, AgentScript.answers(1, 5)], pause_seconds={"no_answer": 20})
+    talking(h)
+    first, second = enters(h, 0), enters(h, 0)
+    state = h.ended(first)
+    assert outcomes(state.legs) == ["no_answer", "no_answer", "answered"]
+    assert entry(state, "connect.second_call").evidence == {"calls": [h.states[second.uuid].facts.id]}
+    assert outcomes(h.ended(second).legs) == ["answered"]
+
+
 def test_the_time_behind_a_talk_is_the_agents(hall: Start) -> None:
     h = desk(hall, queued(announce=PLACE), AgentScript.answers(1, 20), wrap_up_seconds=30)
     first = talking(h)
@@ -266,6 +281,20 @@ def test_a_death_leaves_the_order_as_it_was(hall: Start, how: str) -> None:
     assert all(told(state) == ["queue.entered", "queue.served", "leg.dialled", "leg.talked"] for state in states)
     assert all(phone.texts.count("All our agents are talking.") == 1 for phone in waiting)
     assert h.switch.violations == []
+
+
+def test_who_hangs_up_in_the_queue_while_no_exoflow_is_there_was_missed_as_well(hall: Start) -> None:
+    h = desk(hall, queued(), AgentScript.answers(1, 40))
+    talking(h)
+    phone = enters(h)
+    with h.switch.clock.held():
+        h.service.store.write(lambda connection: None)
+        h.service.stop()
+        phone.hangup()
+        assert phone.wait(WAIT)
+        h.serve()
+        eventually(lambda: [one.type for one in h.deliveries(h.states[phone.uuid])] == ["call.missed"])
+    assert "queue.abandoned" in codes(h.ended(phone))
 
 
 def test_a_queue_needs_a_group(hall: Start) -> None:

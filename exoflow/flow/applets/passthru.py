@@ -18,7 +18,8 @@ class Passthru:
     `fallback_url` is asked if `url` gave no answer in time, or a server's error (5xx), within as many seconds once more; Exotel
     has none here. The body of a 200 may hold
     `{"select": "…"}` for a `switch` behind it, and values for a `set`. With `wait: false` it is sent beside the flow, which
-    goes on by `next` at once; the answer is only noted, and the call's record waits for it.
+    goes on by `next` at once; the answer is only noted, and the call's record waits for it. `fallback_url` is then told by the
+    same rules, with what was known at the step.
 
     Branches: `ok`, `redirect`, `failed`; with `wait: false` only `next`.
     Caller gone: sent all the same, for CRMs take the call's data from a passthru behind a connect. Store gone: works as ever.
@@ -34,7 +35,8 @@ class Passthru:
     def run(self, here: Here, step: PassthruStep | PassthruBesideStep) -> str:
         if isinstance(step, PassthruBesideStep):
             events_first(here)
-            tell(here, step.passthru.url, timeout=step.passthru.timeout)
+            told = step.passthru
+            tell(here, told.url, timeout=told.timeout, fallback_url=told.fallback_url)
             here.note("E", "passthru.beside", f"The CRM is told beside the flow: on to {step.next}")
             return "next"
         if (known := here.data.get("branch")) is not None:
