@@ -11,6 +11,7 @@ from pathlib import Path
 
 from exoflow.config.checks import (
     actions,
+    api,
     claims,
     fallback,
     holidays,
@@ -40,6 +41,7 @@ CHECKS = (
     holidays.check,
     outside.check,
     recordings.check,
+    api.check,
     actions.check,
     fallback.check,
 )
