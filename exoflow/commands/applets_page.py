@@ -44,6 +44,9 @@ In the texts of {templates} `{{name}}` stands for a variable, or for what every 
 {built_in}. A brace as such is written twice. Variables come from `set`, from a
 `gather` with `variable`, and from a flow's `parameters`.
 
+A request to a CRM whose address would have more than 8,000 characters goes without the call's `CustomField`, and if that is not
+enough without the oldest attempts on agents; the journey has `crm.left_out` (evidence left_out, chars), once a call.
+
 For each applet it is said what it does when the caller, the store or the CRM is gone. An entry of the journey is written as its
 code, with what shows it (its evidence) in brackets. One that is the call's reason is so if the call was missed; a call that
 was answered or served, or left a message, has none.

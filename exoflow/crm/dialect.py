@@ -12,7 +12,8 @@ itself:
 * `CallerId` and `OutgoingPhoneNumber` are our number that was called.
 * `Legs[i][Insights][Status]` is the attempt's own DialCallStatus, and `DetailedStatus` goes with it: only `CALL_COMPLETED` is
   seen. An attempt whose end is not known yet has no Insights. `RingingDuration` is of the phone's ringing (ALERTING) alone.
-* Of more than MAX_LEGS attempts the last ones are sent, counted from 0: servers refuse requests that are too long.
+* Of more than MAX_LEGS attempts the last ones are sent, counted from 0: servers refuse requests that are too long. What is left
+  out of a request that is too long all the same is crm/fitting.py's.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ import gevent
 from exoflow.calls.model import Stage
 from exoflow.config.steps import Prompt
 from exoflow.crm.dialect import parameters
-from exoflow.crm.http import Answer, CrmFailure
+from exoflow.crm.fitting import WORDS, Parameters, fitted
+from exoflow.crm.http import MAX_URL_CHARS, Answer, CrmFailure
 from exoflow.crm.mask import mask_url
 from exoflow.crm.outgoing import BUSY
 from exoflow.crm.strictjson import BadAnswer
@@ -199,7 +200,7 @@ def _request(
         recording_url=None if links is None else links.urls(here.call.state, account, now),
         digits=here.digits if digits else "",
     )
-    sent = [(name, value) for name, value in sent if not only or name in only]
+    sent = _as_fits(here, url, [(name, value) for name, value in sent if not only or name in only])
     secret = [] if here.call.state.digits != STARS else ["digits"]
     get = partial(
         crm.get,
@@ -221,6 +222,18 @@ def _request(
             return failure
 
     return asked
+
+
+def _as_fits(here: Here, url: str, sent: Parameters) -> list[tuple[str, str]]:
+    """What servers take of them; what is left out is told once, for it is the same with the call's next requests."""
+    found = fitted(url, sent)
+    journey = here.call.state.journey
+    told = any(one.code == "crm.left_out" and one.evidence.get("left_out") == found.left_out for one in journey)
+    if found.left_out and not told:
+        what = " and ".join(WORDS[one] for one in found.left_out)
+        text = f"Left out: {what}. The address would have {found.chars} characters, and servers take {MAX_URL_CHARS}"
+        here.call.note("D", "crm.left_out", text, step=here.step, left_out=found.left_out, chars=found.chars)
+    return list(found.parameters)
 
 
 def _look(head: Callable[[], Answer]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import locale
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from exoflow.calls.model import CallFacts, CallState, Leg, Recording
+from exoflow.calls.model import CallFacts, CallState, Leg, Placed, Recording
 from exoflow.config.model import Account
 from exoflow.crm.dialect import MAX_LEGS, parameters
+from exoflow.crm.fitting import CUSTOM, LEGS, fitted
 from exoflow.crm.http import MAX_URL_CHARS, with_params
 
 REQUESTS = Path(__file__).parents[1] / "dialect" / "requests"
@@ -286,6 +288,42 @@ def test_attempts_that_would_make_the_request_too_long_are_left_out():
     numbers = [value for key, value in got if re.fullmatch(r"Legs\[\d+\]\[Number\]", key)]
     assert numbers == [f"099999{at:05}" for at in range(50 - MAX_LEGS, 50)]
     assert dict(got)["Legs[0][Number]"] == numbers[0]
+
+
+def test_what_does_not_fit_into_an_address_is_left_out_and_never_the_request():
+    state = placed_call("क" * 1000)
+    for at in range(MAX_LEGS):
+        talked(state).legs[-1].number = f"+9199999{at:05}"
+    whole = sent(state)
+    found = fitted("https://crm.example/p?key=K", whole)
+    assert (found.left_out, found.chars) == ([CUSTOM], len(with_params("https://crm.example/p?key=K", whole)))
+    assert found.parameters == [pair for pair in whole if pair[0] != "CustomField"]
+    url = "https://crm.example/p?key=" + "K" * 1974  # as long as one may be in the configuration
+    found = fitted(url, whole)
+    assert found.left_out == [CUSTOM, LEGS]
+    assert len(with_params(url, found.parameters)) <= MAX_URL_CHARS
+    names = [name for name, _ in found.parameters]
+    numbers = [value for name, value in found.parameters if re.fullmatch(r"Legs\[\d+\]\[Number\]", name)]
+    assert 5 < len(numbers) < MAX_LEGS
+    assert numbers == [f"099999{at:05}" for at in range(MAX_LEGS - len(numbers), MAX_LEGS)]
+    assert [f"Legs[{at}][Number]" for at in range(len(numbers))] == [name for name in names if name.endswith("][Number]")]
+    assert [name for name in names if not name.startswith("Legs")] == [
+        name for name, _ in whole if not name.startswith(("Legs", "CustomField"))
+    ]
+
+
+@pytest.mark.parametrize("field", ["", "order 12", "क" * 700])
+def test_what_fits_into_an_address_goes_whole(field):
+    whole = sent(talked(placed_call(field)))
+    found = fitted("https://crm.example/p?key=K", whole)
+    assert (found.parameters, found.left_out) == (whole, [])
+    assert dict(found.parameters).get("CustomField", "") == field
+
+
+def placed_call(field: str) -> CallState:
+    state = call()
+    state.facts = replace(state.facts, placed=Placed(None, 30, 14400, custom_field=field))
+    return state
 
 
 def test_an_attempt_that_goes_on_has_no_insights_yet():

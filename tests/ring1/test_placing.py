@@ -213,6 +213,31 @@ def test_a_flow_takes_who_was_rung(hall: PlacingHall) -> None:
     )
 
 
+def test_a_custom_field_that_is_too_long_for_an_address_is_left_out_and_the_request_is_made(hall: PlacingHall) -> None:
+    """1,000 letters of Devanagari are 9,000 characters of an address; no request of the call may fail for it."""
+    further = {"ok": "beside", "redirect": "bye", "failed": "bye"}
+    steps = {
+        "tell": {"passthru": {"url": "crm:/tell?key=k"}, **further},
+        "beside": {"passthru": {"url": "crm:/beside", "wait": False}, "next": "bye"},
+        "bye": BYE,
+    }
+    hall.opened(steps, agents={FIRST: AgentScript.answers(1.0, None)})
+    hall.crm.script("/tell", Reply(200))
+    hall.crm.script("/beside", Reply(200))
+    field = "क" * 1000
+    state = hall.closed(hall.place(Url="http://my.exotel.in/exoml/start/main", CustomField=field)["Sid"])
+    assert codes(state).count("crm.200") == 2
+    left_out = entry(state, "crm.left_out")  # once, though two requests went without it
+    assert (left_out.step, left_out.evidence["left_out"]) == ("tell", ["CustomField"])
+    assert left_out.evidence["chars"] > 9000
+    for path in ("/tell", "/beside"):
+        [request] = hall.crm.to(path)
+        assert (request.get("CallSid"), request.get("CustomField")) == (state.facts.id, None)
+    eventually(lambda: hall.crm.deliveries)
+    data = hall.crm.deliveries[-1].event["data"]
+    assert data["placed"]["custom_field"] == field  # whole where there is room
+
+
 def test_the_number_that_a_passthru_sends_as_flow_id_names_the_flow(hall: PlacingHall) -> None:
     steps = {"tell": {"passthru": {"url": "crm:/tell"}, "ok": "bye", "redirect": "bye", "failed": "bye"}, "bye": BYE}
     hall.opened(steps, agents={FIRST: AgentScript.answers(1.0, None)})
