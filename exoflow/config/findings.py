@@ -136,7 +136,7 @@ RULES = {
             "Addresses need `web.public_url`, and a key where one is asked for.",
         ),
         ("W806", "placing calls without a key", "Who places calls shows a key of the account."),
-        ("W807", "keys of an API that is not served", "The Calls API and the agents' are on `web.listen`."),
+        ("W807", "keys of an API that is not served", "The APIs of calls and agents are on `web.listen`."),
         ("E901", "two files of one account", "The file's name is the account's id."),
         ("E902", "account's file name", "The id stands in URLs, logs and folders."),
         ("W903", "no account", "Every call would be refused."),

@@ -246,7 +246,9 @@ class ApiKey(Strict):
 
 
 class Api(Strict):
-    keys: list[ApiKey] = Field(default_factory=list, max_length=20, description="who may read the account's calls")
+    keys: list[ApiKey] = Field(
+        default_factory=list, max_length=20, description="who may read its calls, and list and switch its agents"
+    )
     place_calls: bool = Field(
         False, description="`true`: they may also place calls (`Calls/connect`), which cost channels and money"
     )
@@ -285,7 +287,7 @@ class Account(Strict):
     crm: Crm = Field(Crm(), description="what the account's web addresses may reach and must not show")
     fallback: OwnFallback = Field(OwnFallback(), description="what FreeSWITCH does with callers when no exoflow is there")
     recordings: Recordings = Field(Recordings(), description="how recordings can be fetched, where `web.public_url` is set")
-    api: Api = Field(Api(), description="the Calls API on `web.listen`: off without keys (docs/calls-api.md)")
+    api: Api = Field(Api(), description="the Calls API and the agents' on `web.listen`: off without keys (docs/calls-api.md)")
     flows: dict[Name, Flow] = Field(min_length=1, description="what callers meet")
 
     @property
@@ -296,9 +298,7 @@ class Account(Strict):
 
 
 class Web(Strict):
-    listen: str = Field(
-        "127.0.0.1:8080", pattern=LISTEN, description="host:port of /livez, /readyz, the Calls API and recordings"
-    )
+    listen: str = Field("127.0.0.1:8080", pattern=LISTEN, description="host:port of /livez, /readyz, both APIs and recordings")
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[A-Za-z0-9.:_\[\]-]+(/[A-Za-z0-9._~/-]*)?$",
@@ -350,7 +350,7 @@ class Main(Strict):
         min_length=1, description="PRI spans and SIP gateways, by the name the dialplan gives as exo_trunk"
     )
     accounts: str = Field("accounts/*.yaml", min_length=1, description="pattern of the accounts' files")
-    web: Web | None = Field(None, description="/livez, /readyz and the Calls API; off unless set")
+    web: Web | None = Field(None, description="/livez, /readyz, the APIs of calls and agents; off unless set")
     mail: Mail | None = Field(None, description="outgoing mail; the applet `mail` needs it")
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""Who may ask the Calls API, and how often: Basic auth with the account's keys, a rate for each key.
+"""Who may ask the APIs of calls and agents, and how often: Basic auth with the account's keys, a rate for each key.
 
 scrypt runs in a thread, one at a time: calls must not notice that somebody tries tokens. A token that was found good is
 remembered as an HMAC under a key that lives as long as the process; a key that is taken out of the configuration counts no

@@ -1,4 +1,4 @@
-"""The Calls API: is it of any use, where an account's file speaks of it?"""
+"""The APIs of calls and agents: can anybody use them, where an account's file speaks of them?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check(draft: Draft) -> Iterator[Finding]:
             yield a.document.at("W806", message, "api", "place_calls", key=True)
         if a.account.api.keys and not served:
             message = (
-                "the Calls API is not served, so these keys open nothing; write "
+                "no API is served, so these keys open nothing; write "
                 '`web: {listen: "127.0.0.1:8080"}` into the main file, or take the keys out'
             )
             yield a.document.at("W807", message, "api", "keys", key=True)
