@@ -8,6 +8,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult
 
+from exoflow.agents.callbacks import CallBacks
 from exoflow.agents.memory import Memory
 from exoflow.agents.staff import Staff
 from exoflow.agents.wishes import Wish, Wishes
@@ -27,6 +28,7 @@ from exoflow.crm.smtp import Mailer
 from exoflow.errors import ExoflowError, PromptError
 from exoflow.esl.server import CallServer
 from exoflow.esl.session import CallSession
+from exoflow.flow.callingback import CallingBack
 from exoflow.flow.editions import Editions
 from exoflow.flow.here import Parts
 from exoflow.flow.placing import Placing
@@ -78,6 +80,7 @@ class Service:
         self.sender.on_settled = self.book.settled
         self.lines = Lines(config.switch.event_socket, lambda: self.config.trunks)
         self.staff = Staff(self.lines, self.book.left.states, Memory(self.store))
+        self.call_backs = CallBacks(self.store, lambda: self.staff.clock())
         self._wishes = Wishes(self.store.path, self._switch_agent)
         self._mailer = Mailer()
         self._editions = Editions(config, self.store, self._make_parts)
@@ -93,6 +96,9 @@ class Service:
         room = lambda: self.server.max_calls - self.server.active  # noqa: E731
         self._placing = Placing(self.book, self.lines, self.staff.claims, lambda: self.config, room)
         self.net = self._make_net()
+        self._calling_back = CallingBack(
+            self.call_backs, self.staff, self.book, self.crm, lambda: self.config, self._placing.place
+        )
         self._lost = LostCalls(self.net, self.book, self.lines, lambda: self.config, self._held.__contains__)
         self.lines.on_up += [self._lost.hurry, self.staff.watch.hurry]
         self.lines.on_channel.append(self.staff.claims.hear)
@@ -124,6 +130,7 @@ class Service:
         if self.net is not None:
             self.net.start()
         self._lost.start()
+        self._calling_back.start()
         if self.web is not None:
             self.web.start()
         log.info("waiting for calls on %s:%d", *self.address)
@@ -134,6 +141,7 @@ class Service:
         self.server.stop_accepting()
         if self._held:
             gevent.sleep(SETTLE_SECONDS)
+        self._calling_back.stop()
         self.server.stop(0)
         self._lost.stop()
         if self.net is not None:
@@ -228,6 +236,7 @@ class Service:
             self.staff,
             mailer=self._mailer,
             links=self.links,
+            call_backs=self.call_backs,
         )
 
     def _make_net(self) -> Net | None:

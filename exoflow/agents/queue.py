@@ -41,6 +41,7 @@ class Place:
     call: str  # its id
     since: datetime  # when he came
     claim: Callable[[Collection[str]], Sequence[Claimed]]
+    on_line: bool = True  # False: he waits to be called back
     avoided: dict[str, datetime] = field(default_factory=dict)  # numbers that were rung for him in vain, until then
     picked: Sequence[Claimed] = ()  # who is claimed for him, once it is his turn
     woken: Event = field(default_factory=Event)
@@ -68,6 +69,10 @@ class Queues:
     def waiting(self, key: Key) -> int:
         """How many wait for a group."""
         return len(self._line(key).places)
+
+    def on_line(self, key: Key) -> int:
+        """How many of them are on the telephone."""
+        return sum(place.on_line for place in self._line(key).places)
 
     def position(self, key: Key, place: Place) -> int:
         """1 is the first in line; 0: he is not in it (any more)."""

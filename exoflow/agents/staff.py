@@ -104,6 +104,7 @@ class Staff:
         self.standings = Standings()
         self.queues = Queues(lambda: self.clock())
         self.claims.let_go = self.queues.let_go
+        self.reserved: dict[str, Sequence[Picked]] = {}  # by the id of the call to who is called back: who is claimed for it
         self._memory = memory
         self._marked: dict[tuple[str, str], str] = {}  # account and flow: the number tried last
         self._states: dict[tuple[str, str], State] = {}  # account and agent's name; who is not here is on

@@ -58,7 +58,7 @@ class CallBook:
         self.listeners: list[Listener] = []
         self.wake: Callable[[], None] = lambda: None
         self.tidings: Source = SignedTidings()  # what of a call its account is told
-        self.on_closed: Callable[[Call], None] = lambda call: None  # told of each call that is closed on disk
+        self.on_closed: list[Callable[[Call], None]] = []  # told of each call that is closed on disk; they never wait
         self.live: dict[str, Call] = {}  # by call id: not yet closed in the store
         self._by_channel: dict[str, Call] = {}  # of the live ones
         self._closed_lately: deque[str] = deque(maxlen=CLOSED_LATELY)
@@ -180,7 +180,8 @@ class CallBook:
         self.live.pop(call.id, None)
         if self._by_channel.get(call.state.facts.channel) is call:
             del self._by_channel[call.state.facts.channel]
-        self.on_closed(call)
+        for told in self.on_closed:
+            told(call)
 
     def _write_whole(self) -> None:
         """The store's file may be another one, which knows nothing of the calls that are going on."""

@@ -78,8 +78,21 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
+class CalledBack:
+    """Where a caller who is called back goes on: in the step in whose queue he asked for it, as old as he was there."""
+
+    flow: str  # as it is run
+    step: str
+    team: str  # the group for which he waited
+    since: str  # ISO 8601, aware: how old his place is
+    language: str
+    recorded: bool = True  # False: he refused it
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
-    """What was asked for when an account placed the call itself, by the Calls API (exotel-dialect.md, section 5)."""
+    """What was asked for when an account placed the call itself, by the Calls API (exotel-dialect.md, section 5), or when a
+    caller is called back."""
 
     to: str | None  # E.164, rung when `caller` has answered; None: the flow takes the call
     ring: int  # seconds each of the two is rung
@@ -89,6 +102,7 @@ class Placed:
     wait_url: str = ""  # URL of what `caller` hears while `to` is rung; empty: ringing
     status_callback: str = ""  # URL; empty: nobody is told
     events: tuple[str, ...] = ()  # of which it is told: `answered`, `terminal`; empty: the end alone, in few words
+    call_back: CalledBack | None = None  # None: the account placed it
 
 
 @dataclass(slots=True)

@@ -71,7 +71,7 @@ class Net:
         self._wanted = Event()
         self._complained: dict[str, float] = {}
         self._runner: gevent.Greenlet | None = None
-        book.on_closed = self._call_closed
+        book.on_closed.append(self._call_closed)
 
     def start(self) -> None:
         self._runner = gevent.spawn(self._run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, select
 from sqlalchemy.engine import Connection
 
-from exoflow.calls.model import CallFacts, CallState, Entry, Leg, Placed, Recording
+from exoflow.calls.model import CalledBack, CallFacts, CallState, Entry, Leg, Placed, Recording
 from exoflow.store import tables as t
 from exoflow.store.changes import Row
 
@@ -73,8 +73,13 @@ def load(
 def _state(row: Any) -> CallState:
     facts = CallFacts(**{name: row[name] for name in _FACTS})
     if row["placed"] is not None:
-        facts.placed = Placed(**{**row["placed"], "events": tuple(row["placed"]["events"])})
+        facts.placed = _placed(row["placed"])
     return CallState(facts, **{name: row[name] for name in _STATE})
+
+
+def _placed(kept: Mapping[str, Any]) -> Placed:
+    back = kept.get("call_back")
+    return Placed(**{**kept, "events": tuple(kept["events"]), "call_back": None if back is None else CalledBack(**back)})
 
 
 def _of_calls(connection: Connection, table: Table, ids: Sequence[str]) -> Any:

@@ -117,7 +117,8 @@ def _head(state: CallState, zone: tzinfo, account_name: str) -> str:
     to = f"{clean(facts.dialled or 'unknown number')} on {clean(facts.trunk)}, the exchange sent {clean(facts.dialled_raw)!r}"
     if facts.placed is not None:
         then = clean(facts.placed.to) if facts.placed.to is not None else "nobody: the flow took the call"
-        to = f"{then}; placed by the account as {clean(facts.dialled)} on {clean(facts.trunk)}"
+        who = "by the account" if facts.placed.call_back is None else "as a call-back"
+        to = f"{then}; placed {who} as {clean(facts.dialled)} on {clean(facts.trunk)}"
     lines = [
         ("account", account + (f", flow {clean(facts.flow)}" if facts.flow else "")),
         ("from", _caller(state)),

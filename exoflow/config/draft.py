@@ -8,7 +8,7 @@ from typing import Any
 
 from exoflow.config import parameters
 from exoflow.config.model import Account, Main
-from exoflow.config.steps import Prompt, Step
+from exoflow.config.steps import Prompt, Step, Strict
 from exoflow.config.yaml12 import Document
 
 
@@ -54,8 +54,8 @@ class Draft:
 
 
 def prompts_of(step: Step, languages: Sequence[str]) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:
-    """Every prompt of a step, with its path in the step: greeting, menu and its further prompts, hold, ringback, and the
-    blocks it says values with in each of the account's languages."""
+    """Every prompt of a step, with its path in the step: greeting, menu and its further prompts, hold, ringback, those of a
+    queue, and the blocks it says values with in each of the account's languages."""
     for block in step.spoken(languages):
         yield (step.applet,), block
     settings = getattr(step, step.applet)
@@ -63,9 +63,12 @@ def prompts_of(step: Step, languages: Sequence[str]) -> Iterator[tuple[tuple[str
         for i, prompt in enumerate(settings):
             yield (step.applet, i), prompt
         return
+    yield from _prompts_in(settings, (step.applet,))
+
+
+def _prompts_in(settings: Strict, where: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:
     if isinstance(settings, Prompt):
-        yield (step.applet,), settings
+        yield where, settings
     for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, Prompt):
-            yield (step.applet, name), value
+        if isinstance(value := getattr(settings, name), Strict):
+            yield from _prompts_in(value, (*where, name))

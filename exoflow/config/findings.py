@@ -84,6 +84,7 @@ RULES = {
         ("E305", "unknown trunk", "A number stands on a trunk that the main file has not."),
         ("E306", "unknown time zone", "Recordings' folders and opening hours go by it; names as in the tz database."),
         ("E307", "unknown hangup cause", "Causes go by FreeSWITCH's names, so that the exchange hears what was meant."),
+        ("E308", "call-back without rules", "Nobody is called back unless the account says when, and who may not be."),
         ("E311", "unknown variable", "No step of the account gives it a value, so that there would be a gap in the text."),
         ("E312", "mail without a server", "The main file's `mail` tells which server takes mails, and from whom they come."),
         ("W313", "message without a receiver or signature", "It could not be sent, or its receiver could not trust it."),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, PrivateAttr, SecretStr, StrictFloat, StrictInt, model_validator
 
 from exoflow.config.actions import VariableName
+from exoflow.config.callbacks import CallBacks
 from exoflow.config.hours import Holidays
 from exoflow.config.keep import Kept
 from exoflow.config.people import Agent, Group
@@ -287,6 +288,9 @@ class Account(Strict):
     crm: Crm = Field(Crm(), description="what the account's web addresses may reach and must not show")
     fallback: OwnFallback = Field(OwnFallback(), description="what FreeSWITCH does with callers when no exoflow is there")
     recordings: Recordings = Field(Recordings(), description="how recordings can be fetched, where `web.public_url` is set")
+    call_backs: CallBacks | None = Field(
+        None, description="callers who asked for it in a queue are called back (docs/queue.md); nobody is unless set"
+    )
     api: Api = Field(Api(), description="the Calls API and the agents' on `web.listen`: off without keys (docs/calls-api.md)")
     flows: dict[Name, Flow] = Field(min_length=1, description="what callers meet")
 

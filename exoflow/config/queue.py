@@ -11,6 +11,7 @@ from functools import lru_cache
 from pydantic import Field, StrictInt, model_validator
 
 from exoflow.config.actions import PhoneKey, blocks
+from exoflow.config.callbacks import Offer
 from exoflow.config.spoken import spoken_language, words
 from exoflow.config.stepbase import Prompt, Strict
 
@@ -56,6 +57,15 @@ class Queue(Prompt):
     size: StrictInt = Field(20, ge=1, le=MAX_QUEUE, description="callers that wait at most; for more `queue_full` follows")
     leave_key: PhoneKey | None = Field(None, description="key that leaves the queue, at any time, for `left_queue`")
     announce: Announce | None = Field(None, description="tells each caller his place or how long he will wait")
+    call_back: Offer | None = Field(
+        None, description="offers to call him back, in his turn, by the account's `call_backs`; not offered unless set"
+    )
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Queue:
+        if self.call_back is not None and self.call_back.key == self.leave_key:
+            raise ValueError(f"has {self.leave_key} as `leave_key` and as `call_back.key`; it can be one of them")
+        return self
 
     @property
     def needs_words(self) -> bool:

@@ -248,7 +248,7 @@ class PassthruBesideStep(Step):
 
 class ConnectStep(Step):
     applet = "connect"
-    BRANCHES = ("answered", "unanswered", "queue_full", "queue_timeout", "left_queue")
+    BRANCHES = ("answered", "unanswered", "queue_full", "queue_timeout", "left_queue", "call_back")
     GIVES_CHOICE = True  # a talk is what the caller came for
     connect: Connect = Field(description="rings agents one after another and joins the first who answers to the caller")
     answered: str = Field(description="the step after the talk")
@@ -256,6 +256,9 @@ class ConnectStep(Step):
     queue_full: str | None = Field(None, description="the step if the queue has its `size`; `unanswered` unless set")
     queue_timeout: str | None = Field(None, description="the step behind `max_seconds` of waiting; `unanswered` unless set")
     left_queue: str | None = Field(None, description="the step behind the queue's `leave_key`; `unanswered` unless set")
+    call_back: str | None = Field(
+        None, description="the step for who asked to be called back, by the queue's `call_back`, which needs it; often a hangup"
+    )
 
     @model_validator(mode="after")
     def _ways_out_of_a_queue(self) -> ConnectStep:
@@ -264,6 +267,13 @@ class ConnectStep(Step):
             raise ValueError(f"has a `{out}` branch, which goes with a `queue`")
         if self.left_queue is not None and self.connect.queue is not None and self.connect.queue.leave_key is None:
             raise ValueError("has a `left_queue` branch, which goes with the queue's `leave_key`")
+        return self
+
+    @model_validator(mode="after")
+    def _way_of_who_is_called_back(self) -> ConnectStep:
+        offered = self.connect.queue is not None and self.connect.queue.call_back is not None
+        if offered != (self.call_back is not None):
+            raise ValueError("needs both a `call_back` branch and a queue's `call_back`, or none of them")
         return self
 
     def spoken(self, languages: Sequence[str]) -> list[Prompt]:

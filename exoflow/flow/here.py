@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 
+from exoflow.agents.callbacks import CallBacks
 from exoflow.agents.staff import Staff
 from exoflow.calls.call import Call
 from exoflow.calls.links import Links
@@ -61,6 +62,7 @@ class Parts:
     clock: Callable[[], datetime] = utcnow
     mailer: Mailer = field(default_factory=Mailer)
     links: Links | None = None
+    call_backs: CallBacks | None = None  # without it nobody is called back
 
 
 class Here:
@@ -80,7 +82,8 @@ class Here:
         self.pending: list[Prompt] = []  # greetings that the next menu plays, so that the caller may type over them
         self.selected: str | None = None  # what the last passthru's answer selects
         self.variables: dict[str, Value] = dict(self.flow.arguments)  # what the flow knows by name
-        self.consent: bool | None = None  # to being recorded; None: not asked
+        # to being recorded; None: not asked. Who is called back was asked in the call before
+        self.consent = variables.consented(call.state.journey)
         self.hidden = Hidden()  # digits of a `gather` that are secret
         self.keys_typed = ""  # while no app had the call, oldest first (dialplan/from-pri/40-died.xml)
         self.crm_said: Any = None  # JSON body of the last passthru's answer

@@ -1,7 +1,8 @@
 """A call that an account has placed itself: how it begins when the first number has answered, and ends if it does not.
 
-To the flow it is a call like any other, whose caller is he who was rung first. Two numbers are a flow of one `connect`,
-which is made here from what the call's record keeps, so that any process can go on with it.
+To the flow it is a call like any other, whose caller is he who was rung first. Two numbers are a flow of one `connect`, and
+who is called back has the flow in whose queue he asked for it, from that step on: both are made here from what the call's
+record keeps, so that any process can go on with it.
 """
 
 from __future__ import annotations
@@ -13,33 +14,89 @@ from datetime import UTC, datetime
 import gevent
 
 from exoflow.calls.call import Call
-from exoflow.calls.model import CallFacts, CallState, Placed
+from exoflow.calls.model import CalledBack, CallFacts, CallState, Placed
 from exoflow.config.model import Account, Flow
-from exoflow.config.steps import MAX_RING_SECONDS, MAX_TALK_SECONDS
+from exoflow.config.steps import (
+    MAX_RING_SECONDS,
+    MAX_TALK_SECONDS,
+    ConnectStep,
+    GreetingStep,
+    LanguageStep,
+    Step,
+)
 from exoflow.errors import ExoflowError
 from exoflow.lines import trunks
 from exoflow.lines.lines import Lines
 from exoflow.telephony.causes import by_name, read_leg
 
-TWO_NUMBERS = "(two numbers)"  # no name that an account's file can give a flow
+TWO_NUMBERS, CALL_BACK = "(two numbers)", "(call-back)"  # no names that an account's file can give a flow
+HELLO, LANGUAGE = "(hello)", "(language)"  # nor a step
 MIN_RING_SECONDS, MIN_TALK_SECONDS = 5, 10  # least that a `connect` takes; a shorter `limit` is kept by `limited`
 BUSY = 17
 OVER_TIME = "ALLOTTED_TIMEOUT"
 
 
 def account_of(account: Account, placed: Placed | None) -> Account:
-    """The account with the flow that connects the two numbers, for a call that needs it."""
-    if placed is None or placed.to is None:
+    """The account with the flow that connects the two numbers, or that goes on with who is called back, for a call that needs
+    it; without that if its step is there no more."""
+    if placed is None:
         return account
+    if placed.call_back is not None:
+        going_on = _flow_from(account, placed.call_back)
+        return account if going_on is None else _with(account, CALL_BACK, going_on)
+    return account if placed.to is None else _with(account, TWO_NUMBERS, _two_numbers(placed, placed.to))
+
+
+def entry(placed: Placed | None) -> str | None:
+    """The flow that is made for such a call; None: it has one of the account's."""
+    if placed is None or (placed.call_back is None and placed.to is None):
+        return None
+    return TWO_NUMBERS if placed.call_back is None else CALL_BACK
+
+
+def step_of(account: Account, back: CalledBack) -> ConnectStep | None:
+    """The step in whose queue somebody asked to be called back; None if it is not in the account any more, or offers it to
+    nobody."""
+    flow = account.flows.get(back.flow)
+    step = None if flow is None else flow.steps.get(back.step)
+    if not isinstance(step, ConnectStep) or step.connect.queue is None or back.team not in account.groups:
+        return None
+    return None if step.connect.queue.call_back is None else step
+
+
+def _flow_from(account: Account, back: CalledBack) -> Flow | None:
+    """The whole flow, begun at that step behind a greeting. The group for which he waited is rung, whatever a CRM would say
+    now; and he is not asked again whether he wants to be called."""
+    step = step_of(account, back)
+    if step is None or step.connect.queue is None or step.connect.queue.call_back is None:
+        return None
+    whom = {"group": back.team, "numbers": None, "url": None, "fallback_url": None, "fallback": None}
+    queue = step.connect.queue.model_copy(update={"call_back": None})
+    begun: dict[str, Step] = {
+        HELLO: GreetingStep.model_construct(greeting=[step.connect.queue.call_back.hello], next=back.step, failed=None),
+        back.step: step.model_copy(update={"connect": step.connect.model_copy(update={**whom, "queue": queue})}),
+    }
+    if back.language != account.language:
+        begun[LANGUAGE] = LanguageStep.model_validate({"language": {"to": back.language}, "next": HELLO})
+    whole = account.flows[back.flow]
+    made = whole.model_copy(update={"start": LANGUAGE if LANGUAGE in begun else HELLO, "steps": {**whole.steps, **begun}})
+    made.set_arguments(whole.arguments)
+    return made
+
+
+def _with(account: Account, name: str, flow: Flow) -> Account:
+    return account.model_copy(update={"flows": {**account.flows, name: flow}})
+
+
+def _two_numbers(placed: Placed, second: str) -> Flow:
     connect = {
-        "numbers": [placed.to],
+        "numbers": [second],
         "ring_seconds": min(max(placed.ring, MIN_RING_SECONDS), MAX_RING_SECONDS),
         "talk_seconds": min(max(placed.limit, MIN_TALK_SECONDS), MAX_TALK_SECONDS),
         "record": placed.record,
     }
     steps = {"connect": {"connect": connect, "answered": "bye", "unanswered": "bye"}, "bye": {"hangup": {}}}
-    flow = Flow.model_validate({"start": "connect", "steps": steps})
-    return account.model_copy(update={"flows": {**account.flows, TWO_NUMBERS: flow}})
+    return Flow.model_validate({"start": "connect", "steps": steps})
 
 
 def cli_on(facts: CallFacts, trunk: str) -> str:

@@ -17,6 +17,7 @@ from exoflow.calls.model import CallFacts, CallState, Placed
 from exoflow.config.model import Account, Config, Number, Trunk
 from exoflow.errors import DeadlineExceeded, Disconnected, ExoflowError
 from exoflow.flow import placed
+from exoflow.flow.variables import REFUSED
 from exoflow.lines import dialling, trunks
 from exoflow.lines.legs import LegEvents
 from exoflow.lines.lines import Lines
@@ -58,17 +59,25 @@ class Placing:
         self._ringing: dict[str, _Ringing] = {}  # by channel
 
     def place(
-        self, account_id: str, account: Account, number: Number, first: str, flow: str | None, asked: Placed
+        self,
+        account_id: str,
+        account: Account,
+        number: Number,
+        first: str,
+        flow: str | None,
+        asked: Placed,
+        *,
+        call_id: str | None = None,
     ) -> CallState:
         """Rings `first` (E.164), who sees `number`, one of the account's; then the flow of that name takes the call, or None:
-        `asked.to` is rung. Returns as soon as FreeSWITCH has been told.
+        `asked.to` is rung. Returns as soon as FreeSWITCH has been told. `call_id`: the call's, if it has one already.
 
         Raises NotPlaced, UnsafeText.
         """
         config = self._config()
         trunk = config.trunks[number.trunk]
         facts = CallFacts(
-            id=uuid.uuid4().hex,
+            id=call_id or uuid.uuid4().hex,
             channel=str(uuid.uuid4()),
             created_at=self._book.clock(),
             trunk=number.trunk,
@@ -82,7 +91,7 @@ class Placing:
         )
         dial_string = _dial_string(facts, asked, trunk)
         # counted before the first wait, for many may be placed at once
-        self._ringing[facts.channel] = _Ringing(number.trunk, asked.to is not None)
+        self._ringing[facts.channel] = _Ringing(number.trunk, asked.to is not None or asked.call_back is not None)
         try:
             self._look(facts, trunk)
             call = self._opened(facts, account, config)
@@ -117,9 +126,13 @@ class Placing:
         call.state.config = config.kept.hash
         asked = facts.placed
         assert asked is not None
-        then = f"then {asked.to}" if asked.to is not None else f"then flow {facts.flow}"
-        text = f"Placed by the Calls API: {facts.caller} is rung over {facts.trunk} and sees {facts.dialled}, {then}"
+        who, then = "Placed by the Calls API", f"then flow {facts.flow}" if asked.to is None else f"then {asked.to}"
+        if asked.call_back is not None:
+            who, then = "Called back", f"then step {asked.call_back.step} of {asked.call_back.flow}"
+        text = f"{who}: {facts.caller} is rung over {facts.trunk} and sees {facts.dialled}, {then}"
         call.note("A", "call.placed", text, at=facts.created_at, custom_field=asked.custom_field or None)
+        if asked.call_back is not None and not asked.call_back.recorded:
+            call.note("C", REFUSED, "Not to be recorded: he refused it in the call in which he asked to be called back")
         if not call.on_disk(COMMIT_SECONDS):
             call.close("refused", "call.placed")
             raise NotPlaced("the store cannot keep the call's record just now; /readyz tells why")

@@ -15,12 +15,13 @@ import gevent
 from exoflow.agents.queue import Place
 from exoflow.agents.staff import Picked, Seeker
 from exoflow.config.actions import blocks
+from exoflow.config.callbacks import Offer
 from exoflow.config.queue import MAX_SAID_MINUTES, Figure
 from exoflow.config.queue import Queue as QueueSettings
 from exoflow.config.spoken import spoken_language, words
 from exoflow.config.steps import Prompt
 from exoflow.errors import Disconnected, ExoflowError
-from exoflow.flow import hold
+from exoflow.flow import calledback, hold
 from exoflow.flow.here import PROMPT_MARGIN, Here
 from exoflow.flow.plan import Plan
 
@@ -28,6 +29,8 @@ LOOK_SECONDS = 1.0  # between two looks of the first in line at what no event te
 AGAIN_SECONDS = 15.0  # an agent who was not reached is not rung for the same caller again within so many
 MUSIC_ROUNDS = 20  # of one file in one playback: `file_string` takes 128 files (mod_dptools.c), and a command has its bounds
 FAILED_SECONDS = 1.0  # before what could not be played is followed by something else
+
+LEFT, CALL_BACK = "left_queue", "call_back"  # branches
 
 Ring = Callable[[Sequence[Picked]], None]
 
@@ -38,6 +41,8 @@ def ring_in_turn(here: Here, settings: QueueSettings, plan: Plan, ring: Ring) ->
     `ring` gets who is claimed for him already. Who was not reached puts the caller back to his place, which is as old as he is.
     """
     turn = _Turn(here, settings, plan)
+    if turn.is_called_back:
+        return turn.told_so()
     while True:
         picked: Sequence[Picked] = ()
         if not (here.has_ended or "tried" in here.data):
@@ -53,14 +58,17 @@ def ring_in_turn(here: Here, settings: QueueSettings, plan: Plan, ring: Ring) ->
             return ""
 
 
-def gone(here: Here) -> None:
-    """The caller has left; the journey's line if that was in the queue."""
+def gone(here: Here) -> str:
+    """The caller has left; the journey's line if that was in the queue. The branch of who will be called back, or ""."""
     kept = here.data.get("queue")
     if kept is None or "tried" in here.data:
-        return
+        return ""
+    if kept.get("called_back"):
+        return CALL_BACK
     left = here.call.state.ended_at or here.parts.staff.clock()
     waited = _seconds(left - datetime.fromisoformat(kept["since"]))
     here.failed("G", "queue.abandoned", f"The caller left the queue by hanging up, after {waited} s", waited=waited)
+    return ""
 
 
 class _Turn:
@@ -72,9 +80,10 @@ class _Turn:
         self._key = (here.account_id, str(plan.team))
         self._seeker = Seeker(here.account_id, here.account, here.flow_name, here.call.id, plan.team)
         kept = here.data.get("queue")
-        since = self._staff.clock() if kept is None else datetime.fromisoformat(kept["since"])
-        self._place = Place(here.call.id, since, self._claim)
-        self._announce_at = since
+        self._entered = self._staff.clock() if kept is None else datetime.fromisoformat(kept["since"])
+        self._older = _place_before(here, plan)
+        self._place = Place(here.call.id, self._older or self._entered, self._claim)
+        self._announce_at = self._entered
         self._said: tuple[int, int | None] | None = None
         self._silent = False  # was it said that a sound could not be played?
 
@@ -87,14 +96,20 @@ class _Turn:
         """
         here, known = self._here, "queue" in self._here.data
         here.session.raise_if_disconnected()
+        if kept_for_him := self._staff.reserved.pop(here.call.id, ()):
+            self._place.picked = kept_for_him
+            here.note("G", "queue.served", "An agent was kept for him while he was called", waited=self._waited)
+            return ""
         if not known:
             busy = self._staff.busyness(self._seeker, self._plan.candidates)
             ahead = self._queues.waiting(self._key)
+            on_line = self._queues.on_line(self._key)
             if not busy.reachable or not (busy.all_talking or ahead):
                 return ""
-            self._place.since = self._announce_at = self._staff.clock()
-            if ahead >= self._settings.size:
-                here.failed("G", "queue.full", f"Every agent is talking, and {ahead} callers wait already", waiting=ahead)
+            self._entered = self._announce_at = self._staff.clock()
+            self._place.since = self._older or self._entered
+            if on_line >= self._settings.size and self._older is None:
+                here.failed("G", "queue.full", f"Every agent is talking, and {on_line} callers wait already", waiting=on_line)
                 return "queue_full"
         self._queues.join(self._key, self._place)
         end = "queue_timeout"
@@ -135,12 +150,11 @@ class _Turn:
         if not known:
             text = f"Every agent of {self._plan.team} is talking: the caller waits, {position} in line"
             here.note("G", "queue.entered", text, group=self._plan.team, position=position)
-            here.keep(queue={"since": self._place.since.isoformat()})
+            here.keep(queue={"since": self._entered.isoformat()})
         else:
             here.came_back("he had been waiting in the queue")
         here.session.take_keys()
-        if known and self._typed_meanwhile():
-            return self._left()
+        way = self._typed_meanwhile() if known else ""
         while True:
             if self._place.woken.is_set():
                 here.note("G", "queue.served", f"An agent is free for him, after {self._waited} s", waited=self._waited)
@@ -148,15 +162,21 @@ class _Turn:
             if self._staff.clock() >= self._over_at:
                 here.failed("G", "queue.timeout", f"Nobody was free within {self._waited} s", waited=self._waited)
                 return "queue_timeout"
-            if self._hear_next():
+            if way == LEFT:
                 return self._left()
+            if way == CALL_BACK and self._asked():
+                return self.told_so()
+            way = self._hear_next()
 
-    def _hear_next(self) -> bool:
-        """Words, an announcement, or music; True: the key that leaves was pressed."""
+    def _hear_next(self) -> str:
+        """Words, an announcement, or music; the branch whose key was pressed, or ""."""
         here, settings = self._here, self._settings
         if settings.is_given and not here.data["queue"].get("words"):
             here.keep(queue={**here.data["queue"], "words": True})
             return self._play(here.sound(settings), here.length(settings))
+        if (offer := self._offer) is not None and offer.offer is not None and not here.data["queue"].get("offered"):
+            here.keep(queue={**here.data["queue"], "offered": True})
+            return self._play(here.sound(offer.offer), here.length(offer.offer))
         if settings.announce is not None and self._staff.clock() >= self._announce_at:
             self._announce_at = self._staff.clock() + timedelta(seconds=settings.announce.every)
             if told := self._announced():
@@ -175,7 +195,9 @@ class _Turn:
         minutes = None if seconds is None else min(MAX_SAID_MINUTES, max(1, math.ceil(seconds / 60)))
         if announce.wait is None:
             minutes = None
-        told = [] if announce.position is None else self._figure(announce.position, position)
+        # no more numbers than the queue's size are rendered; who waits to be called back may be before him, too
+        tells = announce.position is not None and position <= self._settings.size
+        told = self._figure(announce.position, position) if announce.position is not None and tells else []
         if announce.wait is not None and minutes is not None:
             told += self._figure(announce.wait, minutes)
         if told and self._said != (position, minutes):
@@ -189,22 +211,22 @@ class _Turn:
         around = [[] if one is None else [one] for one in (figure.before, figure.after)]
         return [*around[0], *blocks(words("number", number, language), language), *around[1]]
 
-    def _play(self, sound: str, seconds: float, until: datetime | None = None) -> bool:
-        """To its end, to `until`, until he is served or has pressed the key that leaves (True)."""
+    def _play(self, sound: str, seconds: float, until: datetime | None = None) -> str:
+        """To its end, to `until`, until he is served or has pressed a key of the queue: its branch."""
         here, session = self._here, self._here.session
         player = gevent.spawn(self._playing, sound, seconds)
-        leaves = False
-        while not (player.ready() or self._place.woken.is_set() or session.closed.is_set() or leaves):
+        way = ""
+        while not (player.ready() or self._place.woken.is_set() or session.closed.is_set() or way):
             left = LOOK_SECONDS if until is None else (until - self._staff.clock()).total_seconds()
             if left <= 0:
                 break
             gevent.wait([player, self._place.woken, session.closed, session.keyed], min(LOOK_SECONDS, left), 1)
-            leaves = self._leaves()
+            way = self._way(session.take_keys())
             if self._queues.position(self._key, self._place) == 1:
                 self._queues.wake()
         hold.stop(here, player)
         session.raise_if_disconnected()
-        return leaves
+        return way
 
     def _playing(self, sound: str, seconds: float) -> None:
         """In a greenlet of its own."""
@@ -223,18 +245,20 @@ class _Turn:
             here.note("G", "queue.silent", f"The caller could not be given a sound of the queue: {said}")
         here.session.ended.wait(FAILED_SECONDS)  # or it would be tried without end
 
-    # --- the key that leaves ----------------------------------------------------------------------------
+    # --- keys -------------------------------------------------------------------------------------------
 
-    def _leaves(self) -> bool:
-        pressed = self._here.session.take_keys()
-        return self._settings.leave_key is not None and self._settings.leave_key in pressed
+    def _way(self, pressed: str) -> str:
+        """The branch of the first of them that has a meaning."""
+        offer = self._offer
+        keys = {self._settings.leave_key: LEFT, None if offer is None else offer.key: CALL_BACK}
+        return next((keys[key] for key in pressed if key in keys), "")
 
-    def _typed_meanwhile(self) -> bool:
-        """Was it pressed while no app had the call?"""
+    def _typed_meanwhile(self) -> str:
+        """Was one pressed while no app had the call?"""
         here = self._here
         here.end_gap()
         typed, here.at.typed = here.keys_typed[here.at.typed :], len(here.keys_typed)
-        return self._settings.leave_key is not None and self._settings.leave_key in typed
+        return self._way(typed)
 
     def _left(self) -> str:
         key, waited = self._settings.leave_key, self._waited
@@ -243,15 +267,51 @@ class _Turn:
         )
         return "left_queue"
 
+    # --- being called back ------------------------------------------------------------------------------
+
+    @property
+    def _offer(self) -> Offer | None:
+        """What he is offered at this moment."""
+        offer = self._settings.call_back
+        return offer if offer is not None and calledback.is_offered(self._here) else None
+
+    @property
+    def is_called_back(self) -> bool:
+        """Has he asked for it, in an earlier life of this call?"""
+        return bool(self._here.data.get("queue", {}).get("called_back"))
+
+    def _asked(self) -> bool:
+        here, team = self._here, str(self._plan.team)
+        if not calledback.ask(here, team, self._place.since):
+            here.note("G", "queue.no_call_back", "He asked to be called back, which cannot be kept now; he waits on")
+            return False
+        text = f"He asked to be called back for {team}, after {self._waited} s"
+        here.failed("G", "queue.call_back", text, waited=self._waited, group=team)
+        here.keep(queue={**here.data["queue"], "called_back": True})
+        return True
+
+    def told_so(self) -> str:
+        """He hears that he will be called. Raises CallEnded, Disconnected."""
+        if self._settings.call_back is not None:
+            self._here.play(self._settings.call_back.confirm)
+        return CALL_BACK
+
     # --- times ------------------------------------------------------------------------------------------
 
     @property
     def _over_at(self) -> datetime:
-        return self._place.since + timedelta(seconds=self._settings.max_seconds)
+        return self._entered + timedelta(seconds=self._settings.max_seconds)
 
     @property
     def _waited(self) -> int:
-        return _seconds(self._staff.clock() - self._place.since)
+        return _seconds(self._staff.clock() - self._entered)
+
+
+def _place_before(here: Here, plan: Plan) -> datetime | None:
+    """How old the place is of who is called back, in the step in which he asked for it."""
+    placed = here.call.state.facts.placed
+    back = None if placed is None else placed.call_back
+    return None if back is None or back.team != plan.team else datetime.fromisoformat(back.since)
 
 
 def _seconds(time: timedelta) -> int:

@@ -171,8 +171,8 @@ def _flow_gone(session: CallSession | GoneSession, call: Call) -> None:
 
 def _entry(facts: CallFacts, account: Account) -> str | None:
     """The flow that answers a call, as it is run for the number that was dialled; None if there is none any more."""
-    if facts.placed is not None and facts.placed.to is not None:
-        return placed.TWO_NUMBERS
+    if (made := placed.entry(facts.placed)) is not None:
+        return made if placed.account_of(account, facts.placed) is not account else None
     name = next((n.entry for n in account.numbers if (n.number, n.flow) == (facts.dialled, facts.flow)), facts.flow)
     return name if name in account.flows else None
 

@@ -16,7 +16,8 @@ from exoflow.telephony.numbers import national
 
 SET = "set.done"  # the journey's lines that hold values
 MISSING = "set.missing"  # and those of values that were not to be had
-CONSENT = {"consent.agreed": True, "consent.refused": False}
+AGREED, REFUSED = "consent.agreed", "consent.refused"
+CONSENT = {AGREED: True, REFUSED: False}
 
 
 def recall(values: dict[str, Value], entry: Entry) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0005"  # the newest revision; a test holds it equal to alembic's own head
+HEAD = "0006"  # the newest revision; a test holds it equal to alembic's own head
 APPLICATION_ID = 0x65786F66  # "exof" in SQLite's header: tells our file from a stranger's
 
 
@@ -149,6 +149,37 @@ agent_states = Table(  # of agents who have ever been switched; all others are o
     Column("available", Boolean, nullable=False),
     Column("changed_at", Utc, nullable=False),
     Column("changed_by", Text, nullable=False),  # "phone", "command" …
+)
+
+call_backs = Table(  # callers who asked in a queue to be called back
+    "call_backs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("caller", Text, nullable=False),  # E.164
+    Column("number", Text, nullable=False),  # of ours, that he had dialled
+    Column("trunk", Text, nullable=False),
+    Column("flow", Text, nullable=False),  # as it is run
+    Column("step", Text, nullable=False),
+    Column("team", Text, nullable=False),  # the group for which he waits
+    Column("language", Text, nullable=False),
+    Column("recorded", Boolean, nullable=False),  # false: he refused it
+    Column("call", Text, nullable=False),  # id of the call in which he asked
+    Column("since", Utc, nullable=False),  # how old his place in the queue is
+    Column("asked_at", Utc, nullable=False),
+    Column("state", Text, nullable=False),  # agents/callbacks.py
+    Column("why", Text, nullable=False),  # what came of it last, in words
+    Column("tries", Integer, nullable=False),
+    Column("next_at", Utc, nullable=False),  # not called before
+    Column("placed", Text, nullable=False),  # id of the call to him, the last one; empty: none yet
+    Column("ended_at", Utc),  # NULL: he may yet be called
+    Index(
+        "call_backs_open",
+        "asked_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index("call_backs_asked", "asked_at"),
 )
 
 configs = Table(  # each one that was loaded and found good: a call ends on the one it began with

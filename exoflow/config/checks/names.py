@@ -1,4 +1,4 @@
-"""Names that must exist: trunks, flows, agents, groups, time zones."""
+"""Names that must exist: trunks, flows, agents, groups, time zones; and the rules that a step counts on."""
 
 from __future__ import annotations
 
@@ -77,6 +77,9 @@ def _steps(a: AccountDraft) -> Iterator[Finding]:
             yield from _group(a, step.connect, (*where, "connect"))
             if step.connect.fallback is not None:
                 yield from _group(a, step.connect.fallback, (*where, "connect", "fallback"))
+            if step.connect.queue is not None and step.connect.queue.call_back is not None and a.account.call_backs is None:
+                message = "the account has no `call_backs`; write its `hours` and the do-not-call hook `ask` (docs/queue.md)"
+                yield a.document.at("E308", message, *where, "connect", "queue", "call_back", key=True)
 
 
 def _group(a: AccountDraft, target: Target, where: tuple[str, ...]) -> Iterator[Finding]:

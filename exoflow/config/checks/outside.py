@@ -63,6 +63,8 @@ def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield ("crm", "dial_events", "url"), a.account.crm.dial_events.url
     if a.account.crm.status_callback is not None:
         yield ("crm", "status_callback", "url"), a.account.crm.status_callback.url
+    if a.account.call_backs is not None:
+        yield ("call_backs", "ask"), a.account.call_backs.ask
     for i, number in enumerate(a.account.numbers):
         if number.status_callback is not None:
             yield ("numbers", i, "status_callback", "url"), number.status_callback.url

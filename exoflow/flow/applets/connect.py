@@ -36,10 +36,11 @@ class Connect:
     CRM is asked. With `record` the talk is recorded, unless the caller refused it (`consent`).
 
     With `queue`, callers of a group whose every reachable agent is talking wait for the first who is freed, in the order in
-    which they came (docs/queue.md).
+    which they came (docs/queue.md); with its `call_back` they may ask to be called back in their turn, within the account's
+    `call_backs`.
 
     Branches: `answered` after the talk; `unanswered` if nobody talked with the caller; out of the queue `queue_full`,
-    `queue_timeout` and `left_queue` (`unanswered` unless set).
+    `queue_timeout` and `left_queue` (`unanswered` unless set), and `call_back` for who will be called back.
     Caller gone: `answered` if there was a talk, else `unanswered`; nobody is rung for a caller who has left.
     Store gone: an attempt waits half a second for its row, then is dialled all the same. CRM gone: `fallback`, else
     `unanswered`.
@@ -51,7 +52,8 @@ class Connect:
     rejected, no_answer, unreachable, bad_number, trunk, protocol, not_accepted, taken, caller_gone, engaged; evidence leg,
     q850, cause, alerting, seen); lines.down, switch.slow, store.slow; recording.good, recording.declined, or
     recording.<problem>; queue.entered, queue.announced (evidence position, minutes), queue.served (evidence waited, in
-    seconds), queue.full, queue.timeout, queue.left, queue.abandoned, queue.silent (a sound of the queue could not be played).
+    seconds), queue.full, queue.timeout, queue.left, queue.abandoned, queue.silent (a sound of the queue could not be played),
+    queue.call_back (he will be called back; evidence waited, group), queue.no_call_back (that could not be kept: he waits on).
     """
 
     needs_caller = True
@@ -78,7 +80,9 @@ class Connect:
             here.at.talked = True
             if here.data.get("recording"):
                 _talk_recorded(here, _recording(here, here.data["channels"]))
-        queueing.gone(here)
+        left_by = queueing.gone(here)
+        if left_by in step.branches():
+            return left_by
         return "answered" if here.at.talked else "unanswered"
 
 
