@@ -8,7 +8,21 @@ import click
 
 from exoflow import __version__
 
-COMMANDS = ("check", "schema", "prompts", "serve", "demo", "call", "calls", "counts", "deliveries", "agents", "crm", "api-key")
+COMMANDS = (
+    "check",
+    "schema",
+    "prompts",
+    "serve",
+    "demo",
+    "call",
+    "calls",
+    "counts",
+    "deliveries",
+    "agents",
+    "call-backs",
+    "crm",
+    "api-key",
+)
 
 
 class _LazyGroup(click.Group):

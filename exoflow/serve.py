@@ -110,7 +110,7 @@ class Service:
     @property
     def in_flight(self) -> int:
         """Requests and mails that wait for their answer: a rehearsal's clock must not overtake them."""
-        return self.crm.in_flight + self.audio.in_flight + self._mailer.in_flight
+        return self.crm.in_flight + self.audio.in_flight + self._mailer.in_flight + self._calling_back.in_flight
 
     @property
     def address(self) -> tuple[str, int]:

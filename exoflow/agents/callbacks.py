@@ -112,6 +112,8 @@ class CallBacks(Mirror):
 
     def end(self, wish: CallBack, state: Done, why: str = "") -> None:
         """Nobody is called any more. Raises StoreError."""
+        if wish.ended_at is not None:
+            return
         wish.state, wish.why, wish.ended_at = state, why or WORDS[state], self._clock()
         self.open.pop(wish.id, None)
         log.info("call-back %s of %s: %s", wish.id[:8], wish.account, wish.why)

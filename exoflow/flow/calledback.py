@@ -35,6 +35,8 @@ def is_offered(here: Here) -> bool:
     facts, known = here.call.state.facts, here.parts.call_backs
     if known is None or facts.caller is None or not within_hours(here.account, here.parts.staff.clock()):
         return False
+    if any(agent.number == facts.caller for agent in here.account.agents.values()):
+        return False  # who is rung for others cannot be kept an agent
     over_it = any((one.number, one.trunk) == (facts.dialled, facts.trunk) for one in here.account.numbers)
     asked_before = bool(known.of(here.account_id, facts.caller))
     return over_it and can_be_rung(facts.caller) and known.ready and (asked_before or known.has_room(here.account_id))

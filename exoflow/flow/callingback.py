@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
@@ -38,7 +39,7 @@ log = logging.getLogger("exoflow.flow")
 
 LOOK_SECONDS = 1.0  # between two looks at what no event tells: hours that begin, a time to breathe that is over
 SOON_SECONDS = 60.0  # to the next try where not he was the reason: no channel free, his line busy with another call of ours
-ASK_AGAIN_SECONDS = 60.0  # an answer of the do-not-call hook counts so long for who stands in line
+ASK_AGAIN_SECONDS = 60.0  # an answer of the do-not-call hook counts so long; who waited longer is asked for again, at his turn
 RING_SECONDS = 30  # as agents are rung: an agent waits for him as long
 # of a call to him, from its record to its end: its own limit, and what the reconciliation takes behind a death
 FOLLOW_SECONDS = MAX_TALK_SECONDS + 600.0
@@ -87,6 +88,7 @@ class CallingBack:
         self._place = place
         self._busy: dict[str, gevent.Greenlet] = {}  # by the wish's id
         self._followed: dict[str, Event] = {}  # by the id of the call to him: set when that is closed
+        self.in_flight = 0  # what is under way and takes its own time: a rehearsal's clock must not overtake it
         self._runner: gevent.Greenlet | None = None
         book.on_closed.append(self._closed)
 
@@ -144,8 +146,7 @@ class CallingBack:
         number = next((one for one in account.numbers if one.number == wish.number), None)
         if number is None or number.trunk not in self._config().trunks:
             return None
-        people = [one for one in of_target(account, Target(group=wish.team)) if one.number != wish.caller]
-        return _Way(account, account.call_backs, number, people)
+        return _Way(account, account.call_backs, number, of_target(account, Target(group=wish.team)))
 
     # --- one of them ------------------------------------------------------------------------------------
 
@@ -154,10 +155,10 @@ class CallingBack:
             if wish.state == "dialling":
                 self._settle(wish, self._followed_up(wish, None))
             elif self._may_be_called(wish):
-                call_id = uuid.uuid4().hex
+                call_id, asked = uuid.uuid4().hex, time.monotonic()
                 picked = self._in_line(wish, call_id)
                 if picked:
-                    self._ring(wish, call_id, picked)
+                    self._ring(wish, call_id, picked, asked)
         except StoreError as error:  # it is ailing, or being closed: nothing of it is lost
             log.info("call-back %s waits for the store: %s", wish.id[:8], error)
             gevent.sleep(LOOK_SECONDS)
@@ -167,8 +168,20 @@ class CallingBack:
         finally:
             del self._busy[wish.id]
 
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
     def _may_be_called(self, wish: CallBack) -> bool:
         """Asks the account's CRM. Raises StoreError."""
+        with self._under_way():
+            return self._crm_lets_us(wish)
+
+    def _crm_lets_us(self, wish: CallBack) -> bool:
         way = self._way(wish)
         if way is None:
             return False
@@ -189,7 +202,7 @@ class CallingBack:
 
     def _in_line(self, wish: CallBack, call_id: str) -> Sequence[Picked]:
         """Waits for his turn; who is claimed for him then. Nobody, if he may not be called any more. Raises StoreError."""
-        way, asked = self._way(wish), time.monotonic()
+        way = self._way(wish)
         if way is None:
             return []
         seeker = Seeker(wish.account, way.account, wish.flow, call_id, wish.team)
@@ -205,10 +218,6 @@ class CallingBack:
             while not (served := place.woken.wait(LOOK_SECONDS)):
                 if not self._is_due(wish):
                     break
-                if time.monotonic() - asked >= ASK_AGAIN_SECONDS:
-                    asked = time.monotonic()
-                    if not self._may_be_called(wish):
-                        break
                 if queues.position(key, place) == 1:
                     queues.wake()
         finally:
@@ -218,32 +227,35 @@ class CallingBack:
             self._staff.give_back([one for one in picked if one not in kept])  # of a group that rings all at once
         return kept
 
-    def _ring(self, wish: CallBack, call_id: str, picked: Sequence[Picked]) -> None:
+    def _ring(self, wish: CallBack, call_id: str, picked: Sequence[Picked], asked: float) -> None:
         """Calls him; the agent is his until he has got him, or the call is over. Raises StoreError."""
         self._staff.reserved[call_id] = picked
         try:
-            wish.state, wish.placed = "dialling", call_id
-            kept = self._known.keep(wish)
-            kept.wait(KEPT_SECONDS)
-            if kept.ready() and kept.successful():
-                self._settle(wish, self._called(wish, call_id))
-            else:
-                self._later(wish, "the store cannot keep that he is called", timedelta(seconds=SOON_SECONDS))
+            if time.monotonic() - asked >= ASK_AGAIN_SECONDS and not self._may_be_called(wish):
+                return
+            with self._under_way():
+                going = self._placed(wish, call_id)
+            self._settle(wish, None if going is None else self._followed_up(wish, going))
         finally:
             self._staff.give_back(self._staff.reserved.pop(call_id, ()))
 
-    def _called(self, wish: CallBack, call_id: str) -> CallState | None:
-        """The end of the call to him; None if there was none."""
+    def _placed(self, wish: CallBack, call_id: str) -> CallState | None:
+        """The call to him; None if it cannot be placed now."""
         way = self._way(wish)
         if way is None:
             return None
+        wish.state, wish.placed = "dialling", call_id
+        kept = self._known.keep(wish)
+        kept.wait(KEPT_SECONDS)
+        if not (kept.ready() and kept.successful()):
+            wish.why = "the store cannot keep that he is called"
+            return None
         asked = Placed(to=None, ring=RING_SECONDS, limit=MAX_TALK_SECONDS, call_back=_going_on(wish))
         try:
-            going = self._place(wish.account, way.account, way.number, wish.caller, way.number.flow, asked, call_id=call_id)
+            return self._place(wish.account, way.account, way.number, wish.caller, way.number.flow, asked, call_id=call_id)
         except (NotPlaced, UnsafeText) as why:
             wish.why = str(why)
             return None
-        return self._followed_up(wish, going)
 
     def _followed_up(self, wish: CallBack, going: CallState | None) -> CallState | None:
         """How the call to him ended, whichever process had it; None if it was never placed. `going`: it is this process's."""
@@ -280,6 +292,8 @@ class CallingBack:
                 self._later(wish, state.reason, timedelta(minutes=rules.again_minutes))
 
     def _later(self, wish: CallBack, why: str, after: timedelta) -> None:
+        if wish.ended_at is not None:
+            return  # he has called himself meanwhile
         wish.state, wish.why, wish.next_at = "waiting", why, self._staff.clock() + after
         self._known.keep(wish)
 

@@ -303,7 +303,7 @@ def test_a_queue_needs_a_group(hall: Start) -> None:
 
 
 def test_the_page_s_example_is_right(hall: Start, tmp_path: Path) -> None:
-    (written,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/queue.md").read_text(), re.S)
+    written, _ = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/queue.md").read_text(), re.S)
     (tmp_path / "page.yaml").write_text(written)
     steps = read(tmp_path / "page.yaml").value
     music = tmp_path / "accounts/sounds/music.wav"
