@@ -146,3 +146,12 @@ def test_what_a_caller_has_to_expect_is_drawn_from_those_before_him(world: World
     assert world.queues.expected(TEAM, places[2]) == pytest.approx(60)
     assert world.queues.expected(TEAM, places[4]) == pytest.approx(180)
     assert world.queues.expected(OTHER, places[4]) is None
+
+
+def test_who_waits_to_be_called_back_has_a_place_and_no_line(world: World) -> None:
+    caller, called_back = world.place("caller", 2), world.place("called back", 1)
+    called_back.on_line = False
+    for place in (caller, called_back):
+        world.queues.join(TEAM, place)
+    assert (world.queues.waiting(TEAM), world.queues.on_line(TEAM)) == (2, 1)
+    assert [world.queues.position(TEAM, place) for place in (called_back, caller)] == [1, 2]
