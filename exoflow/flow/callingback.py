@@ -250,7 +250,7 @@ class CallingBack:
         if not (kept.ready() and kept.successful()):
             wish.why = "the store cannot keep that he is called"
             return None
-        asked = Placed(to=None, ring=RING_SECONDS, limit=MAX_TALK_SECONDS, call_back=_going_on(wish))
+        asked = Placed(to=None, ring=RING_SECONDS, limit=MAX_TALK_SECONDS, custom_field=wish.call, call_back=_going_on(wish))
         try:
             return self._place(wish.account, way.account, way.number, wish.caller, way.number.flow, asked, call_id=call_id)
         except (NotPlaced, UnsafeText) as why:

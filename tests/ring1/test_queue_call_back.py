@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from exoflow.config.yaml12 import read
 from exoflow.flow import calledback
 from exoflow.sim import AgentScript, Phone
 from exoflow.sim.crm import Reply
+from exoflow.store.changes import Change
+from exoflow.store.tables import call_backs
 
 ROOT = Path(__file__).parents[2]
 Start = Callable[..., Hall]
@@ -91,7 +94,7 @@ class Desk:
         """He presses the key, and his call is over."""
         phone = self.enters(caller, **more)
         phone.after(6.0, phone.press, "2")
-        self.last = phone
+        self.last = phone  # as his telephone was
         return self.h.ended(phone)
 
     @property
@@ -147,6 +150,8 @@ def test_who_asks_is_called_in_his_turn_and_talks(desk: Make) -> None:
     assert phone.texts[-1] == "Goodbye."
     assert d.rung(HIM) == 1
     assert wish.call == state.facts.id
+    assert called.facts.placed is not None
+    assert called.facts.placed.custom_field == state.facts.id
     assert len(d.h.service.staff.claims) == 0
     assert not d.h.service.staff.reserved
     assert d.h.switch.violations == []
@@ -464,6 +469,13 @@ def test_a_socket_that_is_lost_while_he_is_told_so(desk: Make) -> None:
     assert phone.texts[-1] == "Until then."
     d.until("talked")
     assert d.rung(HIM) == 1
+
+
+def test_a_wish_is_the_same_behind_the_spill() -> None:
+    at = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    wish = CallBack("w1", "acme", HIM, OURS, "PRI1", "main", "agents", "one", "hi", False, "c1", at, at, at, ended_at=at)
+    line = Change([(call_backs, [asdict(wish)])]).line()
+    assert Change.read(line).rows == [(call_backs, [asdict(wish)])]
 
 
 # --- to people ------------------------------------------------------------------------------------------------

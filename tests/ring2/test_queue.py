@@ -1,5 +1,5 @@
-"""A queue on the real switch: what a caller hears while the agent talks with another, whose turn it is after a death, and how he
-is called back."""
+"""A queue on the real switch: what a caller hears while the agent talks with another, whose turn it is after a death, and
+who is called back."""
 
 from __future__ import annotations
 
