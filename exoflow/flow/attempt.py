@@ -130,7 +130,7 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
     with ExitStack() as watch:
         changed = [partial(_changed, here, leg, asked=how.ask is not None, alone=len(legs) == 1) for leg in legs]
         told = [watch.enter_context(lines.leg(leg.uuid, change)) for leg, change in zip(legs, changed, strict=True)]
-        watched = lines.up
+        watched, connection = lines.up, lines.connections
         for leg in legs:
             leg.dialled_at = datetime.now(UTC)
         ended: CallEnded | None = None
@@ -146,7 +146,7 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
             here.break_off()
         finally:
             here.session.lease_on()
-        watched = watched and lines.up
+        watched = watched and lines.up and lines.connections == connection
         if lines.up:
             talked = any(leg.answered_at is not None or legends.connected(complete, leg) for leg in legs)
             _wait_for_releases(told, TALK_RELEASE_SECONDS if talked or ended else RELEASE_SECONDS, talked=talked)
@@ -154,7 +154,7 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
         for leg in legs:
             if leg.released_at is None:
                 legends.draw_end(here, leg, complete, alone=len(legs) == 1)
-            legends.judge(here, leg, had_leg=leg.setup_at is not None or not lines.up)
+            legends.judge(here, leg, had_leg=leg.setup_at is not None or not watched)
     if not watched:
         _say_unwatched(here, legs)
     for leg in legs:

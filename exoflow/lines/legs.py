@@ -54,12 +54,22 @@ class LegEvents:
             case "CHANNEL_BRIDGE":  # the caller's event, about this leg
                 self.bridged_at = at
             case "CHANNEL_HANGUP_COMPLETE":
+                self._complete(event)
                 self.released_at = at
                 self.cause = event.get("Hangup-Cause")
                 text = event.variable("hangup_cause_q850")
                 self.q850 = int(text) if text.isascii() and text.isdigit() and len(text) < 5 else None
                 self.released.set()
         self.on_change(self)
+
+    def _complete(self, event: Event) -> None:
+        """What was not heard, for the connection was lost meanwhile: the leg's end tells its whole life
+        (switch_caller.c:434, times in microseconds, 0 for what never was)."""
+        self.setup_at = self.setup_at or _stage(event, "Created")
+        self.alerting_at = self.alerting_at or _stage(event, "Progress")
+        self.early_media_at = self.early_media_at or _stage(event, "Progress-Media")
+        self.answered_at = self.answered_at or _stage(event, "Answered")
+        self.bridged_at = self.bridged_at or _stage(event, "Bridged")
 
 
 @dataclass(slots=True)
@@ -88,7 +98,14 @@ class RecordingEvents:
 def moment(event: Event) -> datetime:
     """When the switch says it happened. CHANNEL_HANGUP_COMPLETE comes once all about the channel is done, on a busy switch a
     second later; when the channel ended is told in it."""
-    told = event.get("Caller-Channel-Hangup-Time") if event.name == "CHANNEL_HANGUP_COMPLETE" else ""
+    known = _stage(event, "Hangup") if event.name == "CHANNEL_HANGUP_COMPLETE" else None
+    if known is not None:
+        return known
+    return datetime.fromtimestamp(event.microseconds / 1e6, UTC) if event.microseconds else datetime.now(UTC)
+
+
+def _stage(event: Event, what: str) -> datetime | None:
+    """When a stage of the event's channel was reached, as the channel itself tells."""
+    told = event.get(f"Caller-Channel-{what}-Time")
     known = int(told) if told.isascii() and told.isdigit() and len(told) < 17 else 0
-    microseconds = known or event.microseconds
-    return datetime.fromtimestamp(microseconds / 1e6, UTC) if microseconds else datetime.now(UTC)
+    return datetime.fromtimestamp(known / 1e6, UTC) if known else None

@@ -46,6 +46,7 @@ class Lines:
         self._jobs = Jobs()
         self._reload_owed = False
         self.problem = "not connected yet"
+        self.connections = 0  # so far: who sees another number than before has missed events
         self.on_up: list[Callable[[], None]] = []  # told of each connection
         self.on_channel: list[Callable[[Event], None]] = []  # told of each channel's events, in the reader: must not wait
 
@@ -184,6 +185,7 @@ class Lines:
             self.problem = str(error)
             return
         self._link, self.problem = link, ""
+        self.connections += 1
         log.info("event socket of %s:%d connected", where.host, where.port)
         gevent.spawn(self._count_channels, link)  # nobody waits for it
         self._reload_if_owed()

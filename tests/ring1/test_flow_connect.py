@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hall import ASHA, BYE, MEENA, RAVI, WAIT, Hall, codes, entry, outcomes, say, visited
+from hall import ASHA, BYE, MEENA, RAVI, Hall, codes, entry, outcomes, say, visited
 
 from exoflow.flow.plan import MAX_ROUNDS
 from exoflow.sim import AgentScript
@@ -403,46 +403,3 @@ def test_all_agents_busy(hall: Start) -> None:
     assert delivery.event["type"] == "call.missed"
     assert delivery.event["data"]["reason"] == "leg.busy"
     assert [leg["q850"] for leg in delivery.event["data"]["legs"]] == [17, 17]
-
-
-# --- without the event socket ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("script", "outcome", "q850", "end"),
-    [
-        (AgentScript.busy(), "busy", 17, "sorry"),
-        (AgentScript.silent(), "no_answer", 19, "sorry"),
-        (AgentScript.without_channel(), "trunk", 34, "sorry"),
-        (AgentScript.answers(1, 6), "answered", 16, "after"),
-    ],
-)
-def test_without_the_event_socket_the_callers_leg_tells(
-    hall: Start, script: AgentScript, outcome: str, q850: int, end: str
-) -> None:
-    h = hall(connect(numbers=[ASHA], ring_seconds=5), agents={ASHA: script}, lines=False)
-    _, state = h.run()
-    (leg,) = state.legs
-    assert (leg.outcome, leg.q850, leg.seen) == (outcome, q850, False)
-    assert visited(state) == ["agents", end, "bye"]
-    unseen = entry(state, "lines.down")
-    assert unseen.stage == "G"
-    assert "event socket" in unseen.text
-    if outcome == "answered":
-        assert leg.talk_seconds == pytest.approx(6, abs=2)
-        assert state.outcome == "answered"
-
-
-def test_the_event_socket_lost_during_a_talk(hall: Start) -> None:
-    h = hall(connect(numbers=[ASHA]), agents={ASHA: AgentScript.answers(1, 20)})
-    phone = h.call()
-    assert phone.wait_until(lambda p: p.talked_at is not None, WAIT)
-    for listener in list(h.switch.bus.listeners):
-        if getattr(listener, "session", True) is None:
-            listener.close()
-    state = h.ended(phone)
-    (leg,) = state.legs
-    assert leg.outcome == "answered"
-    assert leg.alerting_at is not None
-    assert leg.talk_seconds == pytest.approx(20, abs=5)
-    assert visited(state) == ["agents", "after", "bye"]
