@@ -59,8 +59,7 @@ TRIALS = (
         (
             "test_esl_doors.py::test_lines_come_back_after_every_failure",
             "test_lines.py::test_lines_count_through_a_lost_connection",
-            "test_flow_connect.py::test_without_the_event_socket_the_callers_leg_tells",
-            "test_flow_connect.py::test_the_event_socket_lost_during_a_talk",
+            "test_flow_connect_unwatched.py",
             "test_net_calls.py::test_without_an_event_socket_the_files_tell_the_end",
             "test_flow_recording.py::test_without_the_event_socket_it_is_not_known_to_be_good",
             "test_health.py::test_a_reload_that_was_refused_and_a_lost_event_socket_are_told",
