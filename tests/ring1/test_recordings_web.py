@@ -317,9 +317,12 @@ def test_the_folder_of_mp3s_is_bounded(tmp_path: Path, monkeypatch: pytest.Monke
     assert made[0] not in left
 
 
-@pytest.mark.skipif(mp3.find() is None, reason="neither lame nor ffmpeg is installed")
 @pytest.mark.parametrize("channels", [1, 2])
-def test_the_installed_encoder_makes_an_mp3(tmp_path: Path, channels: int) -> None:
+@pytest.mark.parametrize("encoder", ["lame", "ffmpeg"])
+def test_an_encoder_makes_an_mp3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str, channels: int) -> None:
+    if (path := shutil.which(encoder)) is None:
+        pytest.skip(f"{encoder} is not installed")
+    monkeypatch.setattr(shutil, "which", lambda name: path if name == encoder else None)
     wav = tmp_path / "talk.wav"
     with wave.open(str(wav), "wb") as sound:
         sound.setnchannels(channels)
