@@ -36,7 +36,7 @@ from faults.trouble import Trouble
 
 SEED = 3
 CALLS, A_SECOND = 10_000, 20.0
-QUIET_SHARE = 0.1  # of the calls: first, for the planted violations
+QUIET_SHARE = 0.1  # of the calls: first, for the planted violations; and once more, for the base line
 DELIVERED_SECONDS = 420.0  # a delivery that was refused twice is sent again after 5 minutes
 IDLE_SECONDS = 65.0  # until nothing of a call is kept: connections to the CRM are closed by then (crm/connections.py)
 MORE_MEMORY = 1.05  # of the base line
@@ -100,8 +100,8 @@ class Soak:
 
 def run(count: int = CALLS, seed: int = SEED) -> Iterator[Row]:
     people, quiet = cases(seed, count), round(count * QUIET_SHARE)
-    first, third = people[:quiet], (count - quiet) // 3
-    deadly, before, behind = people[quiet : quiet + third], people[quiet + third : count - third], people[count - third :]
+    first, second = people[:quiet], people[quiet : 2 * quiet]
+    half = 2 * quiet + (count - 2 * quiet) // 2
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     soak = Soak(folder, people, seed)
     held = False
@@ -112,11 +112,11 @@ def run(count: int = CALLS, seed: int = SEED) -> Iterator[Row]:
         seen, overlooked = found(books)
         told = f"{len(seen)} of {len(PLANTS)} found in the books of {quiet} good calls, {len(wrong)} that were not planted"
         yield Row.judged("violations planted for the checker", EMBEDDED, len(overlooked) + len(wrong), told)
-        soak.play(deadly, trouble=True, deadly=True)
+        soak.play(people[2 * quiet : half], trouble=True, deadly=True)
         soak.box.supervisor.restart()
-        soak.play(before, trouble=True)  # caches and peaks belong to the base line
+        soak.play(second)
         lives, base = len(soak.box.supervisor.lives), soak.size()
-        soak.play(behind, trouble=True)
+        soak.play(people[half:], trouble=True)
         end = soak.size()
         rows = list(_rows(soak, count, seed, lives, base, end))
         held = all(row.result == "held" for row in rows)

@@ -107,9 +107,7 @@ def test_a_call_is_live_until_its_end_itself_is_on_disk(book, store, monkeypatch
     assert book.get(call.id).outcome == "served"
 
 
-def test_a_whole_call_comes_back_as_it_was(book, store, monkeypatch):
-    monkeypatch.setattr(call_module, "LEG_COMMIT_SECONDS", 20)  # a busy disk is not what is tested
-    monkeypatch.setattr(call_module, "CLOSE_COMMIT_SECONDS", 20)
+def test_a_whole_call_comes_back_as_it_was(book, store):
     call = book.open(facts(diverted_from="+918040001234"), ACCOUNT)
     call.note("A", "call.arrived", "A call from +919876543210 arrived.", trunk="PRI1")
     call.ringing()
