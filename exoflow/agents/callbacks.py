@@ -18,9 +18,8 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from exoflow.store import tables as t
-from exoflow.store.changes import Change, Row
+from exoflow.store.rows import Rows
 from exoflow.store.sqlite import Store
-from exoflow.store.waiting import Mirror
 
 log = logging.getLogger("exoflow.agents")
 
@@ -76,7 +75,7 @@ class CallBack:
 _COLUMNS = tuple(field.name for field in fields(CallBack))
 
 
-class CallBacks(Mirror):
+class CallBacks:
     """All of this process. `ready` once it is known what an earlier one has left; nothing is offered before."""
 
     def __init__(self, store: Store, clock: Callable[[], datetime] = utcnow) -> None:
@@ -84,9 +83,7 @@ class CallBacks(Mirror):
         self.ready = False
         self.changed = Event()  # somebody asked, or what decides about one is new
         self.open: dict[str, CallBack] = {}  # by id, the oldest wish first
-        self._changed: dict[str, Row] = {}
-        self._writing: dict[str, Row] = {}
-        self._spilling: dict[str, Row] = {}
+        self._rows = Rows(store)
 
     # --- what is asked ------------------------------------------------------------------------------
 
@@ -106,9 +103,8 @@ class CallBacks(Mirror):
 
     def keep(self, wish: CallBack) -> AsyncResult:
         """Writes how it stands; the result is set when that is on disk. Raises StoreError."""
-        self._changed[wish.id] = asdict(wish)
         self.changed.set()
-        return self._store.mirror(self)
+        return self._rows.keep(t.call_backs, asdict(wish))
 
     def end(self, wish: CallBack, state: Done, why: str = "") -> None:
         """Nobody is called any more. Raises StoreError."""
@@ -129,38 +125,9 @@ class CallBacks(Mirror):
         self.changed.set()
         return True
 
-    # --- the mirror in the store --------------------------------------------------------------------
-
-    def collect(self) -> Change:
-        self._writing, self._changed = self._changed, {}
-        return _change(self._writing)
-
-    def collect_whole(self) -> Change:
-        self._spilling, self._changed = self._writing | self._changed, {}
-        return _change(self._spilling)
-
-    def committed(self) -> None:
-        self._writing = {}
-
-    def put_back(self) -> None:
-        self._changed = self._writing | self._changed
-        self._writing = {}
-
-    def failed(self, error: Exception) -> None:
-        self.put_back()
-
-    def spilled(self, *, durable: bool) -> None:
-        if not durable:
-            self._changed = self._spilling | self._changed
-        self._spilling = {}
-
 
 def new_id() -> str:
     return uuid.uuid4().hex
-
-
-def _change(rows: dict[str, Row]) -> Change:
-    return Change([(t.call_backs, list(rows.values()))])
 
 
 # --- what is read ---------------------------------------------------------------------------------

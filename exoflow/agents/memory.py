@@ -12,14 +12,13 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from gevent.event import AsyncResult
-from sqlalchemy import Table, select
+from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from exoflow.agents.standing import Standings
 from exoflow.store import tables as t
-from exoflow.store.changes import Change, Row
+from exoflow.store.rows import Rows
 from exoflow.store.sqlite import Store
-from exoflow.store.waiting import Mirror
 
 LOOK_BACK = timedelta(hours=12)  # for attempts on agents: behind a night everybody is as good as new
 MOST_LEGS = 20_000  # of them, the newest; some 0.1 s of a thread
@@ -43,21 +42,19 @@ class Known(NamedTuple):
     standings: Standings
 
 
-class Memory(Mirror):
+class Memory:
     """Mirrors marks and states into the store; `marked` and `switched` never wait for it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._changed: dict[tuple[str, Key], Row] = {}  # by table
-        self._writing: dict[tuple[str, Key], Row] = {}
-        self._spilling: dict[tuple[str, Key], Row] = {}
+        self._rows = Rows(store)
 
     def marked(self, account: str, flow: str, number: str) -> None:
-        self._keep(t.marks, (account, flow), {"account": account, "flow": flow, "number": number})
+        self._rows.keep(t.marks, {"account": account, "flow": flow, "number": number})
 
     def switched(self, account: str, agent: str, state: State) -> AsyncResult:
         """The result is set when it is on disk."""
-        return self._keep(t.agent_states, (account, agent), {"account": account, "agent": agent, **state._asdict()})
+        return self._rows.keep(t.agent_states, {"account": account, "agent": agent, **state._asdict()})
 
     def read(self, now: datetime) -> Known:
         """Raises StoreError."""
@@ -66,42 +63,6 @@ class Memory(Mirror):
     def last_agent(self, account: str, caller: str, numbers: Collection[str], since: datetime, deadline: float) -> str | None:
         """Which of these numbers talked with a caller last. Raises StoreError, DeadlineExceeded."""
         return self._store.read(lambda c: last_agent(c, account, caller, numbers, since), deadline=deadline)
-
-    # --- the mirror in the store --------------------------------------------------------------------
-
-    def _keep(self, table: Table, key: Key, row: Row) -> AsyncResult:
-        self._changed[table.name, key] = row
-        return self._store.mirror(self)
-
-    def collect(self) -> Change:
-        self._writing, self._changed = self._changed, {}
-        return _change(self._writing)
-
-    def collect_whole(self) -> Change:
-        self._spilling, self._changed = self._writing | self._changed, {}
-        return _change(self._spilling)
-
-    def committed(self) -> None:
-        self._writing = {}
-
-    def put_back(self) -> None:
-        self._changed = self._writing | self._changed
-        self._writing = {}
-
-    def failed(self, error: Exception) -> None:
-        self.put_back()
-
-    def spilled(self, *, durable: bool) -> None:
-        if not durable:
-            self._changed = self._spilling | self._changed
-        self._spilling = {}
-
-
-def _change(rows: dict[tuple[str, Key], Row]) -> Change:
-    def of(table: Table) -> tuple[Table, list[Row]]:
-        return table, [row for (name, _), row in rows.items() if name == table.name]
-
-    return Change([of(t.marks), of(t.agent_states)])
 
 
 # --- what is read ---------------------------------------------------------------------------------
