@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from exoflow.calls.cdr import SUFFIX, CallEnd, LegEnd, parse, read_file, uuid_of
+from exoflow.calls.cdr import SUFFIX, CallEnd, LegEnd, parse, path_of, read_file, uuid_of
 from exoflow.errors import CdrError
 
 log = logging.getLogger(__name__)
@@ -48,17 +48,17 @@ def read(folder: Path, uuids: Iterable[str]) -> list[Found]:
     """The files of these channels; one that has gone meanwhile is not among them."""
     found = []
     for uuid in uuids:
-        path = folder / f"{uuid}{SUFFIX}"
+        path = path_of(folder, uuid)
         try:
             # of a file from before the clock was put right, which then is of the future, nobody knows its age: it is not young
-            age = abs(time.time() - path.lstat().st_mtime)
+            age = abs(time.time() - os.lstat(path).st_mtime)
             found.append(_one(path, uuid, age))
         except OSError:
             continue
     return found
 
 
-def _one(path: Path, uuid: str, age: float) -> Found:
+def _one(path: str, uuid: str, age: float) -> Found:
     try:
         end = parse(read_file(path))
     except PermissionError as error:
@@ -72,7 +72,7 @@ def _one(path: Path, uuid: str, age: float) -> Found:
 
 
 def there(folder: Path, uuid: str) -> bool:
-    return (folder / f"{uuid}{SUFFIX}").exists()
+    return os.path.exists(path_of(folder, uuid))
 
 
 def remove(folder: Path, uuids: Iterable[str]) -> list[tuple[str, str]]:
@@ -80,7 +80,9 @@ def remove(folder: Path, uuids: Iterable[str]) -> list[tuple[str, str]]:
     kept = []
     for uuid in uuids:
         try:
-            (folder / f"{uuid}{SUFFIX}").unlink(missing_ok=True)
+            os.unlink(path_of(folder, uuid))
+        except FileNotFoundError:
+            continue
         except OSError as error:
             kept.append(
                 (uuid, f"{folder} does not let its files be removed ({error.strerror}); give exoflow's user the right to")
@@ -94,7 +96,7 @@ def put_aside(folder: Path, uuids: Iterable[str]) -> None:
     for uuid in uuids:
         try:
             aside.mkdir(exist_ok=True)
-            (folder / f"{uuid}{SUFFIX}").rename(aside / f"{uuid}{SUFFIX}")
+            os.rename(path_of(folder, uuid), path_of(aside, uuid))
         except OSError as error:
             log.error("%s/%s%s is no CDR and cannot be moved away: %s", folder, uuid, SUFFIX, error.strerror)
     with suppress(OSError):

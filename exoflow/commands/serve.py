@@ -47,6 +47,7 @@ def serve(path: Path, verbose: bool) -> None:
 
     from exoflow.commands.loading import loaded
     from exoflow.errors import ExoflowError
+    from exoflow.memory import GivingBack
     from exoflow.serve import Service
     from exoflow.supervision import Supervisor
 
@@ -73,6 +74,7 @@ def serve(path: Path, verbose: bool) -> None:
     if supervisor.listener() is not None and service.address[1] != config.switch.listen_address.port != 0:
         log.warning("systemd listens on %s:%d and not on switch.listen: correct exoflow.socket", *service.address)
     gevent.spawn(_reload, service, supervisor, again)
+    gevent.spawn(GivingBack(lambda: len(service.book.live)).run)
     if not service.lines.up:
         click.echo(f"event socket not connected yet, trying on: {service.lines.problem}", err=True)
     stop.wait()

@@ -28,19 +28,20 @@ def new(here: Here, kind: Literal["talk", "voicemail"], channels: int, now: date
     state = here.call.state
     day = now.astimezone(ZoneInfo(here.account.time_zone)).strftime("%Y/%m/%d")
     name = f"{state.facts.id}-{len(state.recordings) + 1}.wav"
-    path = here.parts.config.switch.recordings / here.account_id / day / name
-    return Recording(kind, safety.path(str(path)), channels)
+    # not a Path, for the reason that calls/cdr.path_of has
+    path = os.path.join(here.parts.config.switch.recordings, here.account_id, day, name)
+    return Recording(kind, safety.path(path), channels)
 
 
 def unwritable(recording: Recording) -> str | None:
     """Why a file cannot be made there, as far as this side can see; in a thread, for disks may be slow."""
-    problem: str | None = gevent.get_hub().threadpool.apply(_problem_of_folder, (Path(recording.path).parent,))
+    problem: str | None = gevent.get_hub().threadpool.apply(_problem_of_folder, (os.path.dirname(recording.path),))
     return problem
 
 
 def length(recording: Recording) -> float | None:
     """Seconds of sound that are in the file; None if there is no such file, or no sound in it."""
-    seconds: float | None = gevent.get_hub().threadpool.apply(_wav_seconds, (Path(recording.path),))
+    seconds: float | None = gevent.get_hub().threadpool.apply(_wav_seconds, (recording.path,))
     return seconds
 
 
@@ -107,7 +108,8 @@ def _why_not_started(here: Here) -> str:
     return f"FreeSWITCH never began to record: make sure its user can write to {here.parts.config.switch.recordings}"
 
 
-def _problem_of_folder(folder: Path) -> str | None:
+def _problem_of_folder(name: str) -> str | None:
+    folder = Path(name)
     there = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
     if not there.is_dir():
         return f"{there} is no folder; move it away, or set switch.recordings"
@@ -116,10 +118,10 @@ def _problem_of_folder(folder: Path) -> str | None:
     return None
 
 
-def _wav_seconds(path: Path) -> float | None:
+def _wav_seconds(path: str) -> float | None:
     """By the file's header. In a thread: disks may be slow."""
     try:
-        with wave.open(str(path)) as sound:
+        with wave.open(path) as sound:
             return sound.getnframes() / sound.getframerate() or None
     except (OSError, EOFError, wave.Error):
         return None
