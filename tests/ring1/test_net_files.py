@@ -147,10 +147,10 @@ def test_a_folder_that_is_not_there_or_none(world: World, caplog: pytest.LogCapt
 def test_files_that_may_not_be_removed_make_no_second_record(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuses(self: Path, missing_ok: bool = False) -> None:
+    def refuses(path: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "unlink", refuses)
+    monkeypatch.setattr("exoflow.calls.cdrfolder.os.unlink", refuses)
     world.put("refused-limit")
     world.look()
     world.look()
