@@ -38,6 +38,7 @@ class Rounds:
     """How often each experiment is done."""
 
     left: int = 5
+    talked: int = 5
     starved: int = 5
     frozen: int = 2
     deaths: int = 3
@@ -76,9 +77,9 @@ def leaves(site: Killed, chance: random.Random, took: list[float]) -> list[Told]
     return calls
 
 
-def talks_on(site: Killed) -> list[Told]:
+def talks_on(site: Killed, chance: random.Random) -> list[Told]:
     """exoflow is killed in a talk and kept away until the call is over: the agent hangs up, the fallback takes the caller."""
-    told = begin(site, Plan("whole", MENU, (Telephone("answers", 0.5, 3.0),)))
+    told = begin(site, Plan("whole", MENU, (Telephone("answers", 0.5, chance.uniform(2.0, 6.0)),)))
     living = gevent.spawn(live, told)
     wait_for(lambda: told.talk, 15, "the talk")
     site.supervisor.restart_after = None
@@ -169,7 +170,7 @@ def rows(site: Killed, rounds: Rounds = Rounds()) -> Iterator[Row]:
     left = [told for _ in range(rounds.left) for told in leaves(site, chance, took)]
     told = f"from the restart to a closed record at most {max(took):.1f} s"
     yield _row(site, "the caller leaves while no exoflow is there", left, told, max(took), RECORD_SECONDS)
-    talked = talks_on(site)
+    talked = [told for _ in range(rounds.talked) for told in talks_on(site, chance)]
     yield _silent(site, "an agent hangs up while no exoflow is there", talked, GUARD_SECONDS, served=True)
     starved = [told for _ in range(rounds.starved) for told in starves(site, chance)]
     yield _silent(site, "exoflow stands still until its watchdog kills it", starved, STARVED_SECONDS)
