@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Protocol
 
 import gevent
@@ -143,7 +142,7 @@ class LostCalls:
         for recording in pending:
             if not wav.is_recording(self._config().switch.recordings, recording.path):
                 continue
-            seconds = gevent.get_hub().threadpool.apply(wav.repair, (Path(recording.path),))
+            seconds = gevent.get_hub().threadpool.apply(wav.repair, (recording.path,))
             if seconds is None and recording not in call.state.recordings:
                 continue  # nobody had talked yet
             recording.state = "failed"

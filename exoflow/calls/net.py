@@ -324,7 +324,7 @@ class Net:
         path = end.variables.get("exo_fallback_record", "")
         if not path or not is_recording(self._config().switch.recordings, path):
             return Served(legs)
-        return Served(legs, path, self._in_thread(wav.repair, Path(path)))
+        return Served(legs, path, self._in_thread(wav.repair, path))
 
     def _wait_for_legs(self, uuids: Iterable[str]) -> None:
         missing = list(uuids)

@@ -28,10 +28,10 @@ class _Sound:
 
 def is_recording(folder: Path, path: str) -> bool:
     """Does a path lead into the folder of recordings, whatever links and dots are in it?"""
-    return "\0" not in path and Path(path).resolve().is_relative_to(folder.resolve())
+    return "\0" not in path and os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
 
 
-def repair(path: Path) -> float | None:
+def repair(path: str | os.PathLike[str]) -> float | None:
     """Seconds of sound in a file, whose lengths are written into its header if they were missing or beyond the file's end.
 
     Sound is never taken away. None: there is no such file, no sound in it, or it is no WAV that could be understood.

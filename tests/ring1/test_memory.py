@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from hall import BYE, Hall
 
+from exoflow.calls import cdrfolder
+from exoflow.calls.wav import is_recording, repair
 from exoflow.memory import RUSH_CALLS, GivingBack
 
 MUCH_MIB = 60
@@ -70,3 +77,44 @@ def test_what_is_given_back_is_the_systems_again() -> None:
     held, left = map(float, done.stdout.split())
     assert held >= MUCH_MIB
     assert left < held / 4
+
+
+@pytest.fixture
+def interned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What exoflow has interned by way of `Path`; the embedded switch may, for it is no part of the process that serves."""
+    names: list[str] = []
+    real = sys.intern
+
+    def intern(name: str) -> str:
+        frame = sys._getframe(1)
+        while frame.f_code.co_filename == pathlib.__file__ and frame.f_back is not None:
+            frame = frame.f_back
+        if "exoflow/sim" not in frame.f_code.co_filename:
+            names.append(name)
+        return real(name)
+
+    monkeypatch.setattr(sys, "intern", intern)
+    return names
+
+
+def test_a_recordings_name_is_not_interned(hall: Callable[..., Hall], interned: list[str]) -> None:
+    message = {"say": "Leave a message.", "max_seconds": 5, "silence_seconds": 2}
+    _, state = hall({"message": {"voicemail": message, "next": "bye"}, "bye": BYE}).run(speaks=60.0)
+    (recording,) = state.recordings
+    assert recording.state == "good"
+    assert repair(recording.path) == pytest.approx(5, abs=1)
+    assert not is_recording(Path("/elsewhere"), recording.path)
+    assert not [name for name in interned if state.facts.id in name]
+
+
+def test_a_cdr_files_name_is_not_interned(tmp_path: Path, interned: list[str]) -> None:
+    uuid = "5b1d7c9e-0000-4000-8000-0123456789ab"
+    (tmp_path / "other.cdr.json").write_text("{}")
+    assert "other.cdr.json" in interned
+    os.rename(f"{tmp_path}/other.cdr.json", f"{tmp_path}/{uuid}.cdr.json")
+    assert cdrfolder.listed(tmp_path) == ([uuid], "")
+    assert cdrfolder.there(tmp_path, uuid)
+    assert [one.uuid for one in cdrfolder.read(tmp_path, [uuid])] == [uuid]
+    cdrfolder.put_aside(tmp_path, [uuid])
+    assert cdrfolder.remove(tmp_path, [uuid]) == []
+    assert not [name for name in interned if uuid in name]

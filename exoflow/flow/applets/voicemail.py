@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 from exoflow.calls.model import Recording
 from exoflow.config.steps import Voicemail as VoicemailSettings
@@ -82,7 +82,7 @@ def _begin(here: Here) -> Recording:
 
 def _record(here: Here, voicemail: VoicemailSettings, recording: Recording) -> None:
     # unlike record_session, `record` makes no folder: without one FreeSWITCH hangs the caller up
-    here.execute("mkdir", str(Path(recording.path).parent))
+    here.execute("mkdir", os.path.dirname(recording.path))
     here.execute("set", f"playback_terminators={END_KEY}")
     argument = f"{recording.path} {voicemail.max_seconds} {SILENCE_LEVEL} {voicemail.silence_seconds}"
     with here.parts.lines.recording(recording.path) as events:
