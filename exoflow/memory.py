@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import gevent
 
 LOOK_SECONDS = 10.0  # a rush that begins and ends between two looks takes little: calls are seldom shorter
-RUSH_CALLS = 20  # some 50 KiB each: fewer make a MiB at most
+RUSH_CALLS = 20  # some 50 KiB each: what fewer took, a MiB at most, waits until none is left
 OVER = 4  # a rush is over when a quarter of its calls are left: then what is searched is small, too
 
 
@@ -35,7 +35,7 @@ class GivingBack:
     def look(self) -> None:
         now = self._calls()
         self._most = max(self._most, now)
-        if self._most >= RUSH_CALLS and now * OVER <= self._most:
+        if now * OVER <= self._most if self._most >= RUSH_CALLS else now == 0 < self._most:
             self._give_back()
             self._most = now
 
