@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 
 import gevent
 
-LOOK_SECONDS = 10.0  # a rush that begins and ends between two looks takes little: calls are seldom shorter
+LOOK_SECONDS = 5.0  # a rush that begins and ends between two looks takes little: calls are seldom shorter
 RUSH_CALLS = 20  # some 50 KiB each: what fewer took, a MiB at most, waits until none is left
 OVER = 4  # a rush is over when a quarter of its calls are left: then what is searched is small, too
+BEHIND_LOOKS = 13  # then once more: connections to the CRM are closed a minute later (crm/connections.py: twice KEPT_SECONDS)
 
 
 class GivingBack:
@@ -26,6 +27,7 @@ class GivingBack:
         self._calls = calls
         self._give_back = give_back or given_back
         self._most = 0
+        self._behind = 0  # looks until it is done once more; 0: it is not
 
     def run(self) -> NoReturn:
         while True:
@@ -35,9 +37,13 @@ class GivingBack:
     def look(self) -> None:
         now = self._calls()
         self._most = max(self._most, now)
-        if now * OVER <= self._most if self._most >= RUSH_CALLS else now == 0 < self._most:
+        over = now * OVER <= self._most if self._most >= RUSH_CALLS else now == 0 < self._most
+        if over or self._behind == 1:
             self._give_back()
-            self._most = now
+        if over:
+            self._most, self._behind = now, BEHIND_LOOKS
+        elif self._behind:
+            self._behind -= 1
 
 
 def given_back() -> None:

@@ -211,19 +211,19 @@ class _NotForEver:
 
 
 def _sweep(of: weakref.ref[_NotForEver]) -> None:
-    """A closed connection stays in the queue and connects anew when it is taken.
+    """For a closed connection its place in the queue is left, for which urllib3 makes a new one when it is taken.
 
     The pool is known weakly: urllib3 closes one by letting go of it.
     """
     pool = of()
     if pool is None or pool.pool is None:
         return
-    kept = [conn for conn in pool.pool.queue if conn is not None and not conn.is_closed]
-    now = time.monotonic()
-    for conn in kept:
-        if now - conn.used_at >= KEPT_SECONDS:
+    queue, now = pool.pool.queue, time.monotonic()
+    for place, conn in enumerate(queue):
+        if conn is not None and (conn.is_closed or now - conn.used_at >= KEPT_SECONDS):
             conn.close()
-    pool.sweeping = any(not conn.is_closed for conn in kept)
+            queue[place] = None
+    pool.sweeping = any(conn is not None for conn in queue)
     if pool.sweeping:
         gevent.spawn_later(KEPT_SECONDS, _sweep, of)
 

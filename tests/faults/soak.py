@@ -38,7 +38,8 @@ SEED = 3
 CALLS, A_SECOND = 10_000, 20.0
 QUIET_SHARE = 0.1  # of the calls: first, for the planted violations; and once more, for the base line
 DELIVERED_SECONDS = 420.0  # a delivery that was refused twice is sent again after 5 minutes
-IDLE_SECONDS = 65.0  # until nothing of a call is kept: connections to the CRM are closed by then (crm/connections.py)
+# until nothing of a call is kept: connections to the CRM are closed by then (crm/connections.py), and memory is given back
+IDLE_SECONDS = 75.0
 MORE_MEMORY = 1.05  # of the base line
 NAME = "a soak under random trouble"
 

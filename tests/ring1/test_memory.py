@@ -14,7 +14,7 @@ from hall import BYE, Hall
 
 from exoflow.calls import cdrfolder
 from exoflow.calls.wav import is_recording, repair
-from exoflow.memory import RUSH_CALLS, GivingBack
+from exoflow.memory import BEHIND_LOOKS, RUSH_CALLS, GivingBack
 
 MUCH_MIB = 60
 
@@ -68,6 +68,8 @@ def looked_at(*calls: int) -> int:
         ((1000, 600, 300, 250, 250, 100, 60), 2),
         ((1000, 250, 60, 10, 9, 0, 0), 4),
         ((100, 0, 100, 0), 2),
+        ((100, *[0] * BEHIND_LOOKS), 1),
+        ((100, *[0] * (BEHIND_LOOKS + 1), *[0] * BEHIND_LOOKS), 2),
     ],
 )
 def test_memory_is_given_back_once_behind_each_rush(calls: tuple[int, ...], times: int) -> None:
