@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from pydantic import BaseModel
 
 from exoflow import linesound
 from exoflow.config.model import Config, Prompts
-from exoflow.config.promptpath import prompt_path
+from exoflow.config.promptpath import prompt_file
 from exoflow.config.stepbase import Block
 from exoflow.config.steps import Prompt, Step
 from exoflow.errors import PromptError
@@ -65,7 +66,11 @@ class PromptBook:
 
     def path(self, prompt: Prompt) -> Path:
         """The prompt's WAV, absolute and without `..`, which the switch is never given; whether it is there or not."""
-        return prompt_path(self._prompts, prompt).resolve()
+        return Path(self.file(prompt))
+
+    def file(self, prompt: Prompt) -> str:
+        """The same as text, for who asks at each play (config/promptpath.prompt_file)."""
+        return os.path.realpath(prompt_file(self._prompts, prompt))
 
     def sound(self, prompt: Prompt) -> str:
         """What the switch shall play: the WAV, or a short tone if it is gone since the start.
@@ -73,8 +78,8 @@ class PromptBook:
         `play_and_get_digits` with a missing file burns all its tries without collecting a digit (facts,
         pri-and-freetdm.md section 10), so each play looks first.
         """
-        path = self.path(prompt)
-        return str(path) if _has_sound(path) else PROMPT_GONE
+        file = self.file(prompt)
+        return file if _has_sound(file) else PROMPT_GONE
 
     def wanted(self, config: Config) -> list[Wanted]:
         """Every prompt of every account, each file once, in the configuration's order."""
@@ -155,7 +160,7 @@ class PromptBook:
         path = self.path(prompt)
         return path if _has_sound(path) else None
 
-    def seconds(self, path: Path) -> float:
+    def seconds(self, path: Path | str) -> float:
         """Length of a sound file. Raises PromptError if it is no WAV."""
         try:
             with wave.open(str(path)) as sound:
@@ -164,9 +169,10 @@ class PromptBook:
             raise PromptError(f"{path}: not a readable WAV file: {problem}") from problem
 
 
-def _has_sound(path: Path) -> bool:
+def _has_sound(path: Path | str) -> bool:
     try:
-        return path.is_file() and path.stat().st_size > _WAV_HEADER_BYTES
+        there = os.stat(path)
+        return stat.S_ISREG(there.st_mode) and there.st_size > _WAV_HEADER_BYTES
     except OSError:
         return False
 

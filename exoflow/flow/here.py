@@ -371,7 +371,7 @@ class Here:
 
     def length(self, prompt: Prompt) -> float:
         try:
-            return self.parts.prompts.seconds(self.parts.prompts.path(self.spoken(prompt)))
+            return self.parts.prompts.seconds(self.parts.prompts.file(self.spoken(prompt)))
         except (ExoflowError, OSError):
             return UNKNOWN_PROMPT_SECONDS
 

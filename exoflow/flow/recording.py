@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import wave
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -108,10 +107,11 @@ def _why_not_started(here: Here) -> str:
     return f"FreeSWITCH never began to record: make sure its user can write to {here.parts.config.switch.recordings}"
 
 
-def _problem_of_folder(name: str) -> str | None:
-    folder = Path(name)
-    there = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
-    if not there.is_dir():
+def _problem_of_folder(folder: str) -> str | None:
+    there = folder
+    while not os.path.exists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
         return f"{there} is no folder; move it away, or set switch.recordings"
     if not os.access(there, os.W_OK | os.X_OK):
         return f"{there} is not writable; make it so for FreeSWITCH's user and for exoflow's"

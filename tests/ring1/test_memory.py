@@ -101,14 +101,20 @@ def interned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_a_recordings_name_is_not_interned(hall: Callable[..., Hall], interned: list[str]) -> None:
+def test_a_call_interns_no_names(hall: Callable[..., Hall], interned: list[str], tmp_path: Path) -> None:
+    """Neither its prompts' nor its recording's: once the process has begun, none at all."""
     message = {"say": "Leave a message.", "max_seconds": 5, "silence_seconds": 2}
-    _, state = hall({"message": {"voicemail": message, "next": "bye"}, "bye": BYE}).run(speaks=60.0)
+    here = hall({"message": {"voicemail": message, "next": "bye"}, "bye": BYE})
+    here.run(speaks=60.0)
+    assert "exoflow.yaml" in interned
+    interned.clear()
+    phone, state = here.run(speaks=60.0)
+    assert phone.texts[0] == "Leave a message."
     (recording,) = state.recordings
     assert recording.state == "good"
     assert repair(recording.path) == pytest.approx(5, abs=1)
-    assert not is_recording(Path("/elsewhere"), recording.path)
-    assert not [name for name in interned if state.facts.id in name]
+    assert not is_recording(tmp_path / "elsewhere", recording.path)
+    assert set(interned) <= {"elsewhere"}
 
 
 def test_a_cdr_files_name_is_not_interned(tmp_path: Path, interned: list[str]) -> None:
