@@ -129,7 +129,7 @@ def parse(text: str | bytes) -> CallEnd | LegEnd:
     raise CdrError("it is neither of an incoming nor of an outgoing leg")
 
 
-def read_file(path: str) -> bytes:
+def read_file(path: Path | str) -> bytes:
     """A file's content, in no time whatever lies there. Raises FileNotFoundError, OSError, CdrError."""
     # neither a link to elsewhere nor a pipe that never ends
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -43,7 +43,7 @@ while mib() - before < {MUCH_MIB}:
     stay.append(bytearray(700)) if len(knots) % 50 == 0 else None
 del knots
 held = mib() - before
-given_back()
+given_back(calls=0)
 print(held, mib() - before)
 """
 
@@ -51,7 +51,7 @@ print(held, mib() - before)
 def looked_at(*calls: int) -> int:
     """How often memory is given back, with so many calls at each look."""
     given: list[None] = []
-    back = GivingBack(iter(calls).__next__, lambda: given.append(None))
+    back = GivingBack(iter(calls).__next__, lambda _: given.append(None))
     for _ in calls:
         back.look()
     return len(given)
