@@ -49,7 +49,7 @@ def test_callers_who_leave_while_no_exoflow_is_there_have_their_records(site: Ki
 
 
 def test_a_talk_that_ends_while_no_exoflow_is_there_is_recorded_apart_from_the_fallbacks(site: Killed) -> None:
-    calls = away.talks_on(site)
+    calls = away.talks_on(site, random.Random(SEED))
     settle(site, calls)
     assert judge_each(site, calls, served=True).violations == []
     state = site.stored(calls[0].channel)
