@@ -78,7 +78,7 @@ def known(connection: Connection, now: datetime) -> Known:
     wanted = (
         select(t.legs.c.number, t.legs.c.outcome, t.legs.c.released_at)
         .join(t.calls, t.calls.c.id == t.legs.c.call_id)
-        .where(t.calls.c.created_at >= now - LOOK_BACK, t.legs.c.released_at.is_not(None))
+        .where(t.calls.c.created_at >= now - LOOK_BACK, t.legs.c.agent.is_not(None), t.legs.c.released_at.is_not(None))
         .order_by(t.calls.c.created_at.desc())
         .limit(MOST_LEGS)
     )

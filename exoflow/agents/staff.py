@@ -149,7 +149,8 @@ class Staff:
     def ended(self, legs: Sequence[Leg]) -> None:
         """An attempt is over, with its talk."""
         for leg in legs:
-            self.standings.ended(leg.number, leg.outcome, leg.released_at or self.clock())
+            if leg.agent is not None:  # numbers that only a CRM names are of no group, which alone asks how one stands
+                self.standings.ended(leg.number, leg.outcome, leg.released_at or self.clock())
         self.queues.settled([leg.number for leg in legs])
         self.queues.wake()
 

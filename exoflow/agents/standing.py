@@ -11,7 +11,7 @@ from exoflow.config.hours import day_spans, is_open
 from exoflow.config.model import Account
 from exoflow.config.people import Agent, Group
 
-MANY_NUMBERS = 10_000  # whose last attempts are remembered: the CRM may name any; the oldest go first
+MANY_NUMBERS = 10_000  # of agents, those too who left the accounts' files since; the oldest go first
 
 T = TypeVar("T")
 Why = Literal["engaged", "off", "hours", "wrap_up", "paused"]
@@ -37,7 +37,7 @@ class Tried:
 
 @dataclass(slots=True)
 class Standings:
-    """How attempts on numbers ended lately, and who has switched his phone off."""
+    """How attempts on the numbers of the accounts' agents ended lately."""
 
     tried: dict[str, Tried] = field(default_factory=dict)
     freed: dict[str, datetime] = field(default_factory=dict)  # when a number's last talk ended

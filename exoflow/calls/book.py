@@ -6,7 +6,6 @@ Memory decides and the store follows.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -15,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from exoflow.calls import held, lookup, rows
 from exoflow.calls.call import Call
+from exoflow.calls.lately import Lately
 from exoflow.calls.left import Left
 from exoflow.calls.model import CallFacts, CallState, Entry, Stage
 from exoflow.calls.tidings import SignedTidings, Source, Told
@@ -61,7 +61,7 @@ class CallBook:
         self.on_closed: list[Callable[[Call], None]] = []  # told of each call that is closed on disk; they never wait
         self.live: dict[str, Call] = {}  # by call id: not yet closed in the store
         self._by_channel: dict[str, Call] = {}  # of the live ones
-        self._closed_lately: deque[str] = deque(maxlen=CLOSED_LATELY)
+        self._closed_lately = Lately(CLOSED_LATELY)
         store.on_tick = lambda: held.trim(call for call in self.live.values() if not call.on_its_way)
         store.on_reopened = self._write_whole
 
@@ -176,7 +176,7 @@ class CallBook:
 
     def forget(self, call: Call) -> None:
         """The call is closed on disk."""
-        self._closed_lately.append(call.id)
+        self._closed_lately.add(call.id)
         self.live.pop(call.id, None)
         if self._by_channel.get(call.state.facts.channel) is call:
             del self._by_channel[call.state.facts.channel]

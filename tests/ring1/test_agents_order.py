@@ -18,6 +18,7 @@ from exoflow.sim import AgentScript
 Start = Callable[..., Hall]
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 EVERYBODY = {"agents": {"connect": {"group": "team"}, "answered": "bye", "unanswered": "bye"}, "bye": BYE}
+STRANGER = "+919873000001"  # of no account's file
 ORDER = ["meena", "asha", "ravi"]  # of the group; by number: asha, ravi, meena
 BUSY = {number: AgentScript.busy() for number in (ASHA, RAVI, MEENA)}
 
@@ -204,6 +205,19 @@ def test_faults_of_our_lines_are_no_agents_fault(hall: Start) -> None:
     h = team(hall, {MEENA: AgentScript.without_channel()}, pause_seconds={"busy": 60, "no_answer": 60, "rejected": 60})
     assert why(h) == {}
     assert why(h) == {}
+
+
+def test_of_numbers_that_are_no_agents_nothing_is_remembered(hall: Start) -> None:
+    """A CRM may name any, and so many that those of the groups would be forgotten."""
+    steps = {
+        "agents": {"connect": {"numbers": [STRANGER, MEENA]}, "answered": "bye", "unanswered": "bye"},
+        "bye": BYE,
+    }
+    h = team(hall, {STRANGER: AgentScript.busy()}, steps)
+    assert rung(h) == [None, "Meena"]
+    assert list(h.service.staff.standings.tried) == list(h.service.staff.standings.freed) == [MEENA]
+    restart(h)
+    assert list(h.service.staff.standings.tried) == list(h.service.staff.standings.freed) == [MEENA]
 
 
 def test_outside_of_their_hours_groups_do_not_ring_agents_but_a_step_that_names_them_does(hall: Start) -> None:

@@ -13,6 +13,7 @@ from gevent.monkey import get_original
 
 from exoflow.calls import call as call_module
 from exoflow.calls.book import CallBook
+from exoflow.calls.lately import Lately
 from exoflow.calls.lookup import by_id, deliveries_of
 from exoflow.calls.model import CallFacts, CallState, Entry, Leg, Recording
 from exoflow.calls.payload import MAX_BYTES, delivery_body, delivery_type
@@ -397,6 +398,14 @@ def test_a_call_is_found_by_the_beginning_of_its_id(book, url):
     (delivery,) = reader.read(lambda c: deliveries_of(c, "abcd" + "1" * 28))
     assert (delivery.state, delivery.seq, delivery.attempts) == ("pending", 1, [])
     reader.close()
+
+
+def test_the_last_closed_ids_are_known_and_older_ones_forgotten():
+    closed = Lately(3)
+    for call_id in ("one", "two", "three", "four", "five"):
+        assert call_id not in closed
+        closed.add(call_id)
+    assert [one in closed for one in ("one", "two", "three", "four", "five")] == [False, False, True, True, True]
 
 
 def test_a_call_that_closed_while_the_store_was_looked_into_is_not_lost(book, store, monkeypatch):
