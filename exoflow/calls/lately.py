@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-DIGEST_BYTES = 16
+DIGEST_BYTES = 16  # of an id: no two ids share one
 
 
 class Lately:
