@@ -63,6 +63,7 @@ class Parts:
     mailer: Mailer = field(default_factory=Mailer)
     links: Links | None = None
     call_backs: CallBacks | None = None  # without it nobody is called back
+    recording_folders: dict[str, str] = field(default_factory=dict)  # by account: the day's that FreeSWITCH has made
 
 
 class Here:

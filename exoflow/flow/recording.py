@@ -18,6 +18,7 @@ from exoflow.lines.legs import RecordingEvents
 DECLINED = "recording.declined"  # the journey's line where a caller's refusal (applet `consent`) is kept
 STOP_SECONDS = 2.0  # from a talk's end to RECORD_STOP: the file is closed within milliseconds
 START_SECONDS = 1.0  # from the beginning to RECORD_START
+FOLDER_LEVELS = 4  # account, year, month, day
 TOLERANCE_SECONDS = 1.0  # a file may be shorter than the talk by a frame or two; a second is missing sound
 TOLERANCE_SHARE = 0.02  # of a long talk: clocks of line and switch differ
 
@@ -30,6 +31,25 @@ def new(here: Here, kind: Literal["talk", "voicemail"], channels: int, now: date
     # not a Path, for the reason that calls/cdr.path_of has
     path = os.path.join(here.parts.config.switch.recordings, here.account_id, day, name)
     return Recording(kind, safety.path(path), channels)
+
+
+def make_folder(here: Here, recording: Recording) -> None:
+    """Has FreeSWITCH make the folder of a recording's day, once a day for each account. Raises CallEnded, Disconnected,
+    DeadlineExceeded.
+
+    Level by level: asked for all at once it fails when another call makes one of them meanwhile
+    (libs/apr/file_io/unix/dir.c:286), and of calls that begin a day together one stays without its recording.
+    """
+    folder = os.path.dirname(recording.path)
+    made = here.parts.recording_folders
+    if made.get(here.account_id) == folder:
+        return
+    levels = [folder]
+    while len(levels) < FOLDER_LEVELS:
+        levels.insert(0, os.path.dirname(levels[0]))
+    for level in levels:
+        here.execute("mkdir", level)
+    made[here.account_id] = folder
 
 
 def unwritable(recording: Recording) -> str | None:

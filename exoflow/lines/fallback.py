@@ -256,8 +256,10 @@ def _ring(
     if own.record != "none":
         actions.set("RECORD_STEREO", "true" if own.record == "dual" else "false")
         folder = safety.path(str((config.switch.recordings / account_id).absolute()))
+        actions.set("exo_fallback_folder", folder)
+        actions.set("exo_fallback_day", _day(account))
         # the channel's uuid: there may be no id of ours yet
-        actions.set("exo_fallback_record", f"{folder}/{_day(account)}/fallback-${{uuid}}.wav")
+        actions.set("exo_fallback_record", "${exo_fallback_folder}/${exo_fallback_day}/fallback-${uuid}.wav")
         if any(isinstance(step, ConsentStep) for flow in account.flows.values() for step in flow.steps.values()):
             actions.set("exo_fallback_consent", "needed")
         actions.add("execute_extension", "exoflow_record XML from-pri")

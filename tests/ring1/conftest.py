@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hall import Hall
 
+from exoflow.sim.apps import recording
+
 
 @pytest.fixture
 def hall(tmp_path: Path) -> Iterator[Callable[..., Hall]]:
@@ -22,3 +24,16 @@ def hall(tmp_path: Path) -> Iterator[Callable[..., Hall]]:
     yield start
     for one in made:
         one.stop()
+
+
+@pytest.fixture
+def another_call_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another call makes each folder a moment before the embedded switch does."""
+    real = recording._mkdir
+
+    def mkdir(path: Path) -> None:
+        if path.parent.exists() and not path.exists():
+            real(path)
+        real(path)
+
+    monkeypatch.setattr(recording, "_mkdir", mkdir)

@@ -40,6 +40,8 @@ EXPANSIONS = {
     "${exo_trunk}",
     "${exo_did}",
     "${originate_disposition}",
+    "${exo_fallback_folder}",
+    "${exo_fallback_day}",
     "${exo_fallback_record}",
     "${strftime(${expr(${strepoch()}",
     "${uuid}",
@@ -346,6 +348,17 @@ def test_the_numbers_own_agents_are_rung_in_order_and_the_talk_is_recorded(confi
         assert sound.getnchannels() == 2
         assert sound.getnframes() / sound.getframerate() == pytest.approx(5, abs=0.2)
     assert "loops=2" not in " ".join(phone.texts), "a talk is the end"
+
+
+def test_of_two_calls_that_begin_a_day_at_once_both_are_recorded(
+    config: Config, tmp_path: Path, another_call_first: None
+) -> None:
+    (config.base / "recordings").mkdir()
+    with serve(config, tmp_path, {ASHA: AgentScript.answers(1.0, 1.0)}) as switch:
+        phone = switch.call(ACME, FROM)
+        assert phone.wait(20)
+        assert phone.session is not None
+    assert Path(phone.session.channel.variables["exo_fallback_record"]).exists()
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])

@@ -85,6 +85,28 @@ def test_a_caller_who_ends_the_talk_ends_the_recording(hall: Start) -> None:
     assert h.crm.wait_for_deliveries(1)[0].event["data"]["recordings"][0]["state"] == "good"
 
 
+def test_of_two_calls_that_begin_a_day_at_once_both_are_recorded(hall: Start, another_call_first: None) -> None:
+    """FreeSWITCH fails with one of them, if it is left to make the folders by itself."""
+    h = hall(connect("dual"), agents={ASHA: AgentScript.answers(1, 4)})
+    (h.folder / "recordings").mkdir()
+    _, state = h.run()
+    assert [recording.state for recording in state.recordings] == ["good"]
+
+
+def test_a_days_folder_is_made_once(hall: Start) -> None:
+    h = hall(connect("mono"), agents={ASHA: AgentScript.answers(1, 4)})
+    h.run()
+    _, state = h.run()
+    account = h.folder / "recordings" / "acme"
+    year, month, day = Path(state.recordings[0].path).parent.relative_to(account).parts
+    assert h.executed("mkdir") == [
+        str(account),
+        f"{account}/{year}",
+        f"{account}/{year}/{month}",
+        f"{account}/{year}/{month}/{day}",
+    ]
+
+
 # --- faults ------------------------------------------------------------------------------------------
 
 

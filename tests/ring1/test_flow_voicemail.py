@@ -98,6 +98,14 @@ def test_the_files_lie_in_the_days_folder_of_the_accounts_zone(hall: Start) -> N
 # --- faults ------------------------------------------------------------------------------------------
 
 
+def test_of_two_callers_who_begin_a_day_at_once_both_can_leave_a_message(hall: Start, another_call_first: None) -> None:
+    """Without its folder FreeSWITCH hangs a caller up."""
+    h = hall(voicemail())
+    (h.folder / "recordings").mkdir()
+    _, state = h.run(speaks=5.0)
+    assert [recording.state for recording in state.recordings] == ["good"]
+
+
 def test_a_folder_that_is_a_file(hall: Start) -> None:
     """FreeSWITCH's `record` hangs up where it cannot write; so it is never told to."""
     h = hall(voicemail())

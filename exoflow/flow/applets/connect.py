@@ -140,6 +140,8 @@ def _ring_recorded(here: Here, plan: Plan, first: Sequence[Picked]) -> None:
     with ExitStack() as watch:
         events = None if begun else watch.enter_context(here.parts.lines.recording(recording.path))
         try:
+            if not begun:
+                recordings.make_folder(here, recording)
             if not here.has_ended:
                 here.execute("record_session", recording.path)  # of what is recorded already it makes no second one
             ring_all(here, plan, first)

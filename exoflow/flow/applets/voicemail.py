@@ -81,7 +81,8 @@ def _begin(here: Here) -> Recording:
 
 
 def _record(here: Here, voicemail: VoicemailSettings, recording: Recording) -> None:
-    # unlike record_session, `record` makes no folder: without one FreeSWITCH hangs the caller up
+    recordings.make_folder(here, recording)
+    # once more, should it have been removed: unlike record_session, `record` makes none, and without one the caller is hung up
     here.execute("mkdir", os.path.dirname(recording.path))
     here.execute("set", f"playback_terminators={END_KEY}")
     argument = f"{recording.path} {voicemail.max_seconds} {SILENCE_LEVEL} {voicemail.silence_seconds}"

@@ -66,7 +66,7 @@ def record_session(session: Session, argument: str) -> None:
     variables = session.channel.variables
     channels = 2 if is_true(variables.get("RECORD_STEREO")) else 1
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         _write_wav(path, channels, 0)
     except OSError as e:
         session.switch.log(f"Error opening {path}: {e.strerror}")
@@ -157,9 +157,25 @@ def _results(session: Session, seconds: float, size: int) -> None:
 def mkdir(session: Session, argument: str) -> None:
     """Makes a folder and those above it, and says nothing when it cannot (mod_dptools.c:661)."""
     try:
-        Path(argument).mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(argument))
     except OSError as e:
         session.switch.log(f"mkdir {argument}: {e.strerror}")
+
+
+def _make_folder(path: Path) -> None:
+    """With those above it, and as badly as libs/apr/file_io/unix/dir.c:265: a folder that was missing, and that another call
+    makes while this one makes those above it, is an error (FileExistsError)."""
+    try:
+        _mkdir(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make_folder(path.parent)
+        _mkdir(path)
+
+
+def _mkdir(path: Path) -> None:
+    path.mkdir()
 
 
 @application("record", needs_media=True)
