@@ -41,6 +41,13 @@ class Headers:
         value = self.raw(name)
         return default if value is None or value == b"_undef_" else _decoded(value)
 
+    @property
+    def sequence(self) -> int:
+        """The switch's number of the event, by the order of their making (switch_event.c:1980): its clock stands still for some
+        ms, and steps back by some us, so that times do not tell. 0 if there is none."""
+        text = self.get("Event-Sequence")
+        return int(text) if text.isascii() and text.isdigit() else 0
+
     def variable(self, name: str, default: str = "") -> str:
         """A channel variable of the event."""
         return self.get("variable_" + name, default)

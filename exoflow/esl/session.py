@@ -208,7 +208,7 @@ class CallSession(Tenure, OutboundSession):
             self.answered_event = event
         elif event.name == "CHANNEL_BRIDGE":
             self.bridged_event = event
-        elif event.name == "DTMF":
+        elif event.name == "DTMF" and not self._from_before(event):  # else it was taken by what ran before
             self._keys = (self._keys + event.get("DTMF-Digit"))[-MAX_KEYS:]
             self.keyed.set()
         elif event.name in ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE"):

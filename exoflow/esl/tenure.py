@@ -20,7 +20,7 @@ from exoflow.esl.wire import RECEIVE_BYTES, Reply, Wire
 LEAVE_SECONDS = 1.0  # for whoever has lost a call to notice it; who waits for a CRM finds out later, and cannot write any more
 AGE_MARGIN_SECONDS = 2.0  # rounds of the dialplan are a guard's 4 s apart; the two ages are measured within milliseconds
 _OURS_NO_MORE = b"exoflow_"  # the dialplan's own extensions: guard, lease, fallback (dialplan/from-pri)
-_DESTINATION, _ROUND, _SEQUENCE = "Caller-Destination-Number", "variable_exo_entry", "Event-Sequence"
+_DESTINATION, _ROUND = "Caller-Destination-Number", "variable_exo_entry"
 _LINGERS = b"Content-Disposition: linger"
 _LAST_RECEIVED = struct.Struct("I")  # tcpi_last_data_recv of TCP_INFO, milliseconds (linux/tcp.h)
 _LAST_RECEIVED_AT = 52  # its place
@@ -144,19 +144,18 @@ class Tenure(Wire):
             self._heart.check()
 
     def _is_away(self, event: Event) -> bool:
-        """Did the guard or a lease take the call from us? Its destination tells, or the dialplan's count of rounds.
-
-        Events from before our `connect` come, too, when the switch is busy; the sequence is that of their making.
-        """
+        """Did the guard or a lease take the call from us? Its destination tells, or the dialplan's count of rounds."""
         if self._signs and all(map(event.has, self._signs)):
             return False  # nearly always: no header is looked for then
         destination, entry = event.raw(_DESTINATION), event.raw(_ROUND)
         moved = destination != self._mine[0] and destination is not None and destination.startswith(_OURS_NO_MORE)
         if not moved and (entry is None or self._mine[1] is None or entry == self._mine[1]):
             return False
-        ours, its = self.channel.get(_SEQUENCE), event.get(_SEQUENCE)
-        earlier = ours.isdigit() and its.isdigit() and int(its) < int(ours)
-        return not earlier and event.get("Unique-ID") == self._uuid
+        return not self._from_before(event) and event.get("Unique-ID") == self._uuid
+
+    def _from_before(self, event: Event) -> bool:
+        """Was it made before our `connect`? When the switch is busy such ones come, too."""
+        return 0 < event.sequence < self.channel.sequence
 
     def _drain(self, data: bytes) -> None:
         """What comes on a ceded call's socket: nothing is taken of it but the channel's end, and the connection's."""

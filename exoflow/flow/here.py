@@ -235,7 +235,7 @@ class Here:
         while quiet < QUIET_ROUNDS:
             self.execute("set", f"exo_typed={self.keys_typed}")  # a round trip, of a frame at least
             own += self.session.take_keys()
-            told = self.parts.lines.keys(self.session.uuid, _number(self.session.channel.variable("exo_socket_at")))
+            told = self.parts.lines.keys(self.session.uuid, self.session.channel.sequence)
             # our socket hears of the first one only if it was quicker than the switch
             keys = "".join(key for key in (told if told.endswith(own) else own) if key in KEYS)
             quiet = 0 if before + keys != self.keys_typed else quiet + 1

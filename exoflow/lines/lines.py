@@ -42,7 +42,7 @@ class Lines:
         self._keeper: gevent.Greenlet | None = None
         self._legs: dict[str, LegEvents] = {}
         self._recordings: dict[str, RecordingEvents] = {}
-        self._keys: deque[tuple[str, int, str]] = deque(maxlen=MAX_KEYS)  # channel, epoch microseconds, key
+        self._keys: deque[tuple[str, int, str]] = deque(maxlen=MAX_KEYS)  # channel, sequence, key
         self._jobs = Jobs()
         self._reload_owed = False
         self.problem = "not connected yet"
@@ -123,11 +123,11 @@ class Lines:
         self._reload_owed = False
 
     def keys(self, channel: str, since: int) -> str:
-        """Keys that the switch took from a channel after that moment (epoch microseconds), oldest first.
+        """Keys that the switch took from a channel behind that event (its sequence), oldest first.
 
         The channel of a call that comes back may park, and take the first ones, before the call's own socket hears of any.
         """
-        return "".join(key for whose, at, key in self._keys if whose == channel and at > since)
+        return "".join(key for whose, sequence, key in self._keys if whose == channel and sequence > since)
 
     @contextmanager
     def leg(self, uuid: str, on_change: Callable[[LegEvents], None]) -> Iterator[LegEvents]:
@@ -218,9 +218,7 @@ class Lines:
             self._jobs.hear(event)
             return
         if event.name == "DTMF":
-            text = event.get("Event-Date-Timestamp")
-            at = int(text) if text.isascii() and text.isdigit() else 0
-            self._keys.append((event.get("Unique-ID"), at, event.get("DTMF-Digit")))
+            self._keys.append((event.get("Unique-ID"), event.sequence, event.get("DTMF-Digit")))
             return
         self._occupancy.hear(event)
         for told in self.on_channel:
