@@ -282,7 +282,7 @@ def assert_unharmed(hall: Hall, *texts: str) -> None:
     assert {command for command, _ in hall.switch.api_calls} <= set(OUR_API), hall.switch.api_calls
     assert all(attempt.number in (f"0{ASHA[3:]}", f"0{RAVI[3:]}") for attempt in hall.switch.attempts)
     known = {"sched_cancel", "set", "multiset", "ring_ready", "answer", "playback", "play_and_get_digits", "bridge", "hangup",
-             "record_session", "stop_record_session", "flush_dtmf", "sleep"}  # fmt: skip
+             "mkdir", "record_session", "stop_record_session", "flush_dtmf", "sleep"}  # fmt: skip
     executed = [(name, argument) for channel, name, argument in hall.tap.executed if channel in hall.states]
     assert {name for name, _ in executed} <= known | {
         "limit",
