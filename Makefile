@@ -16,6 +16,7 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 	$(BIN)/lint-imports
 	@for main in examples/*/exoflow.yaml; do $(BIN)/exoflow check -c $$main || exit 1; done
 

@@ -51,9 +51,11 @@ def contestants(title: str, figures: dict[str, list[float]], unit: float, digits
         stock, minimum = middle[name] / middle["stock"], middle[name] / middle["minimum"]
         lines.append(f"| {NAMES[name]} | {spread(values, unit, digits)} | {stock:.2f} | {minimum:.2f} |")
     if less:
-        stock = verdict(middle["exoflow_esl"] / middle["stock"], 0.5, " of stock")
-        minimum = verdict(middle["exoflow_esl"] / middle["minimum"], 1.4, " of the minimum")
-        lines += ["", f"Reach: {stock.replace(' | ', ': ')}; {minimum.replace(' | ', ': ')}."]
+        reach = [
+            verdict(middle["exoflow_esl"] / middle["stock"], 0.5, " of stock"),
+            verdict(middle["exoflow_esl"] / middle["minimum"], 1.4, " of the minimum"),
+        ]
+        lines += ["", f"Reach: {'; '.join(one.replace(' | ', ': ') for one in reach)}."]
     return lines
 
 

@@ -58,12 +58,11 @@ class Killed(Site):
         self.tee.stop()
         (self.box.conf / "dialplan" / "fallback" / "exoflow.xml").unlink(missing_ok=True)
 
-    def kill(self) -> float:
-        """With SIGKILL; when it was, epoch seconds."""
+    def kill(self) -> None:
+        """With SIGKILL."""
         self.died_at = time.time()
         self.kills.append(self.died_at)
         self.supervisor.kill()
-        return self.died_at
 
     def freeze(self) -> float:
         """With SIGSTOP; the supervisor's watchdog ends it, if it looks."""

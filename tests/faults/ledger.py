@@ -99,12 +99,12 @@ def check(books: Books) -> list[Violation]:
             found.append(Violation("lost", call.uuid, "the CRM was never told of its end"))
         if len({one.id for one in told}) > 1:
             found.append(Violation("twice", call.uuid, f"its end was told under {len({one.id for one in told})} ids"))
-        for one in told[:1]:
-            found += _compared(call, sorted(legs[call.uuid], key=lambda leg: leg.started), one)
+        for end in told[:1]:
+            found += _compared(call, sorted(legs[call.uuid], key=lambda leg: leg.started), end)
     known = {one.id for told in of_call.values() for one in told}
-    for one in ends:
-        if one.id not in known:
-            found.append(Violation("ghost_call", one.event["data"]["call"], "no channel of the switch was this call"))
+    for end in ends:
+        if end.id not in known:
+            found.append(Violation("ghost_call", end.event["data"]["call"], "no channel of the switch was this call"))
     return found
 
 

@@ -1,5 +1,7 @@
 """What a leg's end means: the same cause says different things by what was seen before it."""
 
+from typing import get_args
+
 import pytest
 
 from exoflow.calls.model import LegOutcome as RecordedOutcome
@@ -12,7 +14,7 @@ def _read(q850=None, name="", *, answered=False, alerting=False, early_media=Fal
 
 
 def test_record_and_telephony_name_the_same_outcomes():
-    assert RecordedOutcome.__args__ == LegOutcome.__args__
+    assert get_args(RecordedOutcome) == get_args(LegOutcome)
 
 
 def test_names_and_numbers():
@@ -100,7 +102,7 @@ def test_every_cause_has_an_outcome_and_a_sentence_with_the_cause():
     for cause in causes.CAUSES:
         for had_leg in (True, False):
             outcome, text = _read(cause.q850, cause.name, had_leg=had_leg)
-            assert outcome in LegOutcome.__args__
+            assert outcome in get_args(LegOutcome)
             assert outcome not in ("ringing", "answered")
             assert cause.name in text
             assert text[0].isupper()

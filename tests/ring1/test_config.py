@@ -9,7 +9,7 @@ from exoflow.config.checks.secrets import EVENT_SOCKET_VARIABLE
 from exoflow.config.load import load
 from exoflow.config.model import Account, Config, Number, Prompts, Switch, Trunk
 from exoflow.config.promptpath import prompt_path
-from exoflow.config.steps import ConnectStep, GatherStep, MenuStep, Prompt
+from exoflow.config.steps import ConnectStep, GatherStep, GreetingStep, MenuStep, Prompt
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "tests/config"
@@ -46,6 +46,7 @@ def test_paths_of_an_accounts_file_start_at_its_own_folder(tmp_path):
     config = load(tmp_path / "exoflow.yaml", {}).config
     assert config is not None
     step = config.accounts["acme"].flows["main"].steps["welcome"]
+    assert isinstance(step, GreetingStep)
     assert prompt_path(config.prompts, step.greeting) == sound
 
 

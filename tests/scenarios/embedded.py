@@ -16,6 +16,7 @@ KEY_SECONDS = 0.1  # between two keys: a tone and the gap behind it; nobody type
 class Embedded(Stage):
     ring = "embedded"
     at_once = 24
+    switch: EmbeddedSwitch
 
     def start_switch(self) -> dict[str, Any]:
         self.switch = EmbeddedSwitch(

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 import gevent
@@ -159,7 +159,7 @@ class Stage(ABC):
         for box in (self.mail, *(cast.mail for cast in self.casts if cast.mail is not None)):
             box.stop()
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:

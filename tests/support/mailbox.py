@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from email import message_from_bytes
-from email.message import Message
+from email.message import EmailMessage
 from email.policy import default
 from typing import Any
 
@@ -30,7 +30,7 @@ class MailBox:
     ) -> None:
         self._answers = {"EHLO": b"250 test", "HELO": b"250 test", "DATA": b"354 go on", "QUIT": b"221 bye"} | (answers or {})
         self._greeting = greeting
-        self.mails: list[Message[str, str]] = []
+        self.mails: list[EmailMessage] = []
         self.commands: list[str] = []
         self._later = tls if starttls else None
         self._server = StreamServer(("127.0.0.1", 0), self._serve, **({"ssl_context": tls} if tls and not starttls else {}))
@@ -52,7 +52,7 @@ class MailBox:
     def stop(self) -> None:
         self._server.stop(timeout=0)
 
-    def to(self, call: str) -> list[Message[str, str]]:
+    def to(self, call: str) -> list[EmailMessage]:
         """A call's mails."""
         return [mail for mail in self.mails if mail["X-Exoflow-Call"] == call]
 
