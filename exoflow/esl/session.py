@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +51,7 @@ class CallSession(Tenure, OutboundSession):
         self.hangup_event: Event | None = None  # CHANNEL_HANGUP or, better, CHANNEL_HANGUP_COMPLETE
         self.answered_event: Event | None = None
         self.bridged_event: Event | None = None  # of the bridge that runs or ran last
-        self._keys = ""
+        self._keys: deque[tuple[int, str]] = deque(maxlen=MAX_KEYS)  # sequence, key
         self.keyed = Signal()  # set by each key that the switch took, until `take_keys`
         self._subscribed = False
         self.ended = Signal()
@@ -175,10 +176,14 @@ class CallSession(Tenure, OutboundSession):
                 self.lease_on()
         return event
 
-    def take_keys(self) -> str:
-        """Keys that the switch took since this was asked last, for whatever application or for none."""
-        taken, self._keys = self._keys, ""
-        self.keyed.clear()
+    def take_keys(self, until: int | None = None) -> str:
+        """Keys that the switch took since this was asked last, for whatever application or for none; with `until` those only
+        from before that event (its sequence)."""
+        taken = ""
+        while self._keys and (until is None or self._keys[0][0] < until):
+            taken += self._keys.popleft()[1]
+        if not self._keys:
+            self.keyed.clear()
         return taken
 
     def _fails_if_refused(self, done: AsyncResult, command: str) -> Any:
@@ -209,7 +214,7 @@ class CallSession(Tenure, OutboundSession):
         elif event.name == "CHANNEL_BRIDGE":
             self.bridged_event = event
         elif event.name == "DTMF" and not self._from_before(event):  # else it was taken by what ran before
-            self._keys = (self._keys + event.get("DTMF-Digit"))[-MAX_KEYS:]
+            self._keys.append((event.sequence, event.get("DTMF-Digit")))
             self.keyed.set()
         elif event.name in ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE"):
             self.hangup_event = event

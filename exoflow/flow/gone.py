@@ -45,7 +45,7 @@ class GoneSession:
     def hang_up(self, cause: str) -> None:
         """It has been."""
 
-    def take_keys(self) -> str:
+    def take_keys(self, until: int | None = None) -> str:
         return ""
 
     def lease_on(self) -> None:

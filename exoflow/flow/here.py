@@ -226,10 +226,12 @@ class Here:
         """Keys of `keys_typed` that were used up by the application that comes next, which has ended."""
         return self.keys_typed[self.at.typed : self._ended.typed] if self._ended is not None and self._is_marked else ""
 
-    def end_gap(self) -> None:
+    def end_gap(self) -> bool:
         """Keys that came while nothing asked for them count: the switch eats one with each frame, and tells of it. The channel
-        keeps them for the next process, until one has used them."""
-        quiet = 0 if self._in_gap else QUIET_ROUNDS
+        keeps them for the next process, until one has used them. Was there a gap?"""
+        if not self._in_gap:
+            return False
+        quiet = 0
         self._in_gap = False
         before, own = self.keys_typed, ""
         while quiet < QUIET_ROUNDS:
@@ -240,6 +242,12 @@ class Here:
             keys = "".join(key for key in (told if told.endswith(own) else own) if key in KEYS)
             quiet = 0 if before + keys != self.keys_typed else quiet + 1
             self.keys_typed = before + keys
+        return True
+
+    def typed_ahead(self, keys: str) -> None:
+        """Keys for the next question; the channel keeps them for the next process."""
+        self.keys_typed += keys
+        self.execute("set", f"exo_typed={self.keys_typed}")
 
     def came_back(self, found: str = "") -> None:
         """The journey's line of a call that comes back, once: what was found, for people."""

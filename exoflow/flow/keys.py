@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from exoflow.config.steps import Prompt
 from exoflow.errors import DeadlineExceeded
-from exoflow.flow.here import Here
+from exoflow.flow.here import KEYS, Here
 from exoflow.flow.hidden import STARS
 
 ANY_KEY = "[0-9*#]"
@@ -87,7 +87,7 @@ def _ask(here: Here, prompts: list[Prompt], question: _Question) -> Keys:
         used = here.prefix
         here.at.typed += len(used)
         return _collect(here, prompts, question, used)
-    here.end_gap()
+    behind_gap = here.end_gap()
     before = _split(here.keys_typed[here.at.typed :], question)
     if before.ended_by or len(before.pressed) == question.most:
         shown = STARS if question.secret else before.pressed + before.ended_by
@@ -95,10 +95,24 @@ def _ask(here: Here, prompts: list[Prompt], question: _Question) -> Keys:
         here.at.typed += len(before.pressed + before.ended_by)
         return before
     here.at.typed += len(before.pressed)
-    if not before.pressed:
-        return _collect(here, prompts, question, "")
-    rest = question._replace(most=question.most - len(before.pressed), timeout=question.digit_timeout)
-    return _collect(here, [], rest, before.pressed)
+    if before.pressed:
+        prompts, question = [], question._replace(most=question.most - len(before.pressed), timeout=question.digit_timeout)
+    return _collect(here, prompts, question, before.pressed, behind_gap=behind_gap)
+
+
+def _with_late(here: Here, question: _Question, keys: Keys, until: int) -> Keys:
+    """With those that the parked switch took when the gap's last look was over and the question had not come yet: some ms.
+
+    Each key that the switch takes is told, those of the question too; `until` is the sequence of its end.
+    """
+    asked = keys.pressed + keys.ended_by
+    told = "".join(key for key in here.session.take_keys(until) if key in KEYS)
+    if told == asked or not told.endswith(asked):
+        return keys
+    found = _split(told, question)
+    if rest := told[len(found.pressed + found.ended_by) :]:
+        here.typed_ahead(rest)
+    return found
 
 
 def _split(typed: str, question: _Question) -> Keys:
@@ -109,7 +123,7 @@ def _split(typed: str, question: _Question) -> Keys:
     return Keys(typed[: question.most], "")
 
 
-def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str) -> Keys:
+def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str, *, behind_gap: bool = False) -> Keys:
     """One play_and_get_digits. Each has a variable of its own, so that an old key is never read for a new one."""
     if here.end_key_left and not here.has_ended:
         # FreeSWITCH never takes it back (switch_ivr_play_say.c:2581): these digits would seem to end by the key of others
@@ -135,7 +149,10 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
         return Keys(before, "")
     ended_by = found.variable("read_terminator_used")
     here.end_key_left = bool(ended_by)
-    return Keys(before + found.variable(variable), ended_by if most > 1 else "")
+    keys = Keys(found.variable(variable), ended_by if most > 1 else "")
+    if behind_gap:
+        keys = _with_late(here, question, keys, found.sequence)
+    return keys._replace(pressed=before + keys.pressed)
 
 
 def _found(here: Here, before: str, variable: str, secret: bool) -> str:

@@ -9,7 +9,9 @@ import pytest
 from eslpeer import Peer, channel_data, tcp_pair, within
 from hall import BYE, WAIT, Hall, eventually, menu, say
 
+from exoflow.config.steps import Prompt
 from exoflow.esl.session import CallSession
+from exoflow.flow.here import Here
 from exoflow.lines.lines import Lines
 
 Start = Callable[..., Hall]
@@ -64,3 +66,39 @@ def test_the_event_socket_tells_of_a_channels_keys_behind_an_event(hall: Start) 
     eventually(lambda: lines.keys(channel, 0) == "1")
     ((_, sequence, _),) = lines._keys
     assert (lines.keys(channel, sequence - 1), lines.keys(channel, sequence), lines.keys("another", 0)) == ("1", "", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "digits", "next_key"),
+    [("711", "4711", ""), ("7112", "4711", "2"), ("71#", "471", "")],
+    ids=["he stops there", "and goes on", "with an end key"],
+)
+def test_a_key_that_the_switch_takes_between_the_gap_and_the_question_counts(
+    hall: Start, monkeypatch: pytest.MonkeyPatch, typed: str, digits: str, next_key: str
+) -> None:
+    """The parked switch eats it when the gap's last look is over and the question has not come yet."""
+    asked = {"gather": {"say": "Your number?", "min_digits": 1, "max_digits": 4, "timeout": 3}, "next": "again"}
+    h = hall(
+        {
+            "ask": asked,
+            "again": menu({"2": "bye"}, otherwise="bye"),
+            "bye": BYE,
+        }
+    )
+    sounds = Here.sounds
+    acts = ["lose", "press"]
+
+    def about_to_ask(here: Here, prompts: list[Prompt]) -> str:
+        act = acts.pop(0) if acts else ""
+        if act == "lose":
+            h.lose_socket(phone)
+        elif act == "press":
+            phone.press("4")
+            eventually(lambda: bool(here.session._keys))  # type: ignore[union-attr]
+        return sounds(here, prompts)
+
+    monkeypatch.setattr(Here, "sounds", about_to_ask)
+    phone = h.call(keys=[typed])
+    state = h.ended(phone)
+    assert [one.evidence["digits"] for one in state.journey if one.code == "gather.digits"] == [digits]
+    assert [one.evidence["key"] for one in state.journey if one.code == "menu.key"] == list(next_key)
