@@ -94,7 +94,7 @@ def test_a_key_that_the_switch_takes_between_the_gap_and_the_question_counts(
             h.lose_socket(phone)
         elif act == "press":
             phone.press("4")
-            eventually(lambda: bool(here.session._keys))  # type: ignore[union-attr]
+            eventually(lambda: bool(here.session._keys))
         return sounds(here, prompts)
 
     monkeypatch.setattr(Here, "sounds", about_to_ask)
