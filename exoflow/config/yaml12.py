@@ -20,6 +20,7 @@ MAX_BYTES: Final = 1 << 20  # 2,000 steps have some 300 kB; parsing 1 MiB takes 
 MAX_DEPTH: Final = 50  # a flow nests 8 deep; recursion elsewhere stays far below Python's limit
 MAX_NODES: Final = 250_000  # aliases counted as often as they are used, so an alias bomb ends here
 MAX_TEXT: Final = 10_000  # characters of one value; the longest prompt has 2,000
+TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels; no part of a configuration is"
 
 _INT: Final = re.compile(r"0|-?[1-9][0-9]{0,8}")  # longer ones are telephone numbers
 _FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
@@ -169,6 +170,9 @@ class _Builder:
         lines = self.text.splitlines()
         shown = "\n".join(lines[max(0, line - 2) : line])  # the mistake is often in the line before
         problem = " ".join(filter(None, (error.context, error.problem)))
+        if "maximum nesting depth" in problem:  # libyaml's own limit, of 1,000, from 0.2.6 on: its scanner is ahead of its events
+            self._found("E105", TOO_DEEP, (line, col))
+            return
         self._found("E104", f"not YAML: {problem}; {_syntax_cure(shown, problem)}", (line, col))
 
     def _take(self, event: yaml.Event) -> None:
@@ -240,7 +244,7 @@ class _Builder:
         self._put(anchored.value, anchored.place, anchored.nodes, anchored.height)
 
     def _too_deep(self, at: Mark) -> None:
-        self._found("E105", f"nested deeper than {MAX_DEPTH} levels; no part of a configuration is", at)
+        self._found("E105", TOO_DEEP, at)
         raise _TooMuch
 
     def _count(self, nodes: int, at: Mark) -> None:
