@@ -40,6 +40,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { echo "cannot make an environment: apt install python3-venv"; exit 1; }
 	@echo "installing exoflow and what it needs into $(VENV) (a minute the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m compileall -q exoflow  # as pip does with what it copies: where Python writes none, each start would compile anew
 	@touch $@
 
 clean:
