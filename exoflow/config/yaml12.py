@@ -170,7 +170,7 @@ class _Builder:
         lines = self.text.splitlines()
         shown = "\n".join(lines[max(0, line - 2) : line])  # the mistake is often in the line before
         problem = " ".join(filter(None, (error.context, error.problem)))
-        if "maximum nesting depth" in problem:  # libyaml's own limit, of 1,000, from 0.2.6 on: its scanner is ahead of its events
+        if "maximum nesting depth" in problem:  # of 1,000, from libyaml 0.2.6 on: its scanner is ahead of its events
             self._found("E105", TOO_DEEP, (line, col))
             return
         self._found("E104", f"not YAML: {problem}; {_syntax_cure(shown, problem)}", (line, col))

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
@@ -40,6 +41,16 @@ EVENTS = (
     "CHANNEL_HANGUP",
     "CHANNEL_HANGUP_COMPLETE",
 )
+
+
+@dataclass(slots=True)
+class Before:
+    """An application that takes no time, to be run right in front of another; `ended` gets its CHANNEL_EXECUTE_COMPLETE."""
+
+    application: str
+    argument: str
+    token: str = field(default_factory=new_token)
+    ended: AsyncResult = field(default_factory=AsyncResult)
 
 
 class CallSession(Tenure, OutboundSession):
@@ -147,11 +158,20 @@ class CallSession(Tenure, OutboundSession):
 
     # --- applications -------------------------------------------------------------------------
 
-    def execute(self, application: str, argument: str = "", *, deadline: float, then: tuple[str, str] | None = None) -> Event:
+    def execute(
+        self,
+        application: str,
+        argument: str = "",
+        *,
+        deadline: float,
+        then: tuple[str, str] | None = None,
+        before: Before | None = None,
+    ) -> Event:
         """Runs an application and returns its CHANNEL_EXECUTE_COMPLETE, also when a hangup ended it.
 
         `then` is a second application and its argument, in the same packet: the switch runs it when the first has ended, also
-        if we are no longer there. Its end is not waited for, and its refusal does not fail the first.
+        if we are no longer there. Its end is not waited for, and its refusal does not fail the first. `before` is one that runs
+        in front of it, of the same packet: between the two a parked switch takes no key.
         Raises CallEnded (the channel is down and it never ran to an end), CommandRefused, DeadlineExceeded (it may still
         run), Disconnected, UnsafeText.
         """
@@ -163,6 +183,10 @@ class CallSession(Tenure, OutboundSession):
         if then is not None:
             packets.append(_encoded(*then, new_token()))
             answers.append(unheard)
+        if before is not None:
+            packets.insert(0, _encoded(before.application, before.argument, before.token))
+            answers.insert(0, unheard)
+            self._executes[before.token] = before.ended
         bare = not self._leased or application == "bridge"
         if bare:
             self._put_between(packets, answers)
@@ -172,6 +196,8 @@ class CallSession(Tenure, OutboundSession):
             event: Event = self._wait(done, f"end of {application}", deadline)
         finally:
             self._executes.pop(token, None)
+            if before is not None:
+                self._executes.pop(before.token, None)
             if bare and self._leased:
                 self.lease_on()
         return event

@@ -24,7 +24,7 @@ from exoflow.crm.smtp import Mailer
 from exoflow.errors import DeadlineExceeded, ExoflowError, UnsafeText
 from exoflow.esl import safety
 from exoflow.esl.codec import Headers
-from exoflow.esl.session import CallSession
+from exoflow.esl.session import Before, CallSession
 from exoflow.flow import variables
 from exoflow.flow.gone import GoneSession
 from exoflow.flow.hidden import STARS, Hidden
@@ -36,6 +36,7 @@ from exoflow.prompts import PROMPT_GONE, PromptBook
 log = logging.getLogger("exoflow.flow")
 
 KEYS = "0123456789*#"
+AHEAD = "exo_ahead"  # the channel's variable: the question whose keys beyond its answer are in exo_typed
 QUIET_ROUNDS = 2  # without a key, after which none waits any more; what tells of them is up to a frame late
 PLAYED = "the prompt had played to its end"
 TRANSFERRED = "transfer"  # the journey's line of a call that goes on in another flow
@@ -244,10 +245,17 @@ class Here:
             self.keys_typed = before + keys
         return True
 
-    def typed_ahead(self, keys: str) -> None:
-        """Keys for the next question; the channel keeps them for the next process."""
-        self.keys_typed += keys
-        self.execute("set", f"exo_typed={self.keys_typed}")
+    @property
+    def ended_last(self) -> bool:
+        """Is the application that comes next the last one that ended while the call was away?"""
+        return self.has_ended and self._is_marked
+
+    def typed_ahead(self, keys: str, question: str) -> None:
+        """Keys for the next question, pressed in this one; the channel keeps them for the next process, once."""
+        if self.session.channel.variable(AHEAD) != question:
+            self.keys_typed += keys
+            if not self.caller_gone:
+                self.execute("multiset", f"^^;exo_typed={self.keys_typed};{AHEAD}={question}")
 
     def came_back(self, found: str = "") -> None:
         """The journey's line of a call that comes back, once: what was found, for people."""
@@ -311,12 +319,18 @@ class Here:
         return event
 
     def perform(
-        self, application: str, argument: Callable[[], str], *, deadline: float, found: Callable[[], str] = lambda: PLAYED
+        self,
+        application: str,
+        argument: Callable[[], str],
+        *,
+        deadline: float,
+        found: Callable[[], str] = lambda: PLAYED,
+        before: Before | None = None,
     ) -> Headers:
         """Runs an application that takes time, unless it had ended while the call was away; the journey then tells `found`.
 
         Its results are variables of what is returned. A marker is queued behind it, which the switch sets at its end also when
-        nobody is here any more.
+        nobody is here any more; `before` runs right in front of it.
         """
         if self.has_ended:
             if self._is_marked:
@@ -329,7 +343,8 @@ class Here:
         self.doing += 1
         rounds = (_number(self.session.channel.variable(name)) for name in ("exo_lapses", "exo_entry"))
         marker = Marker(self.at.visit, self.doing, *self._indices(), self.at.typed, *rounds)
-        event = self.session.execute(application, said, deadline=deadline, then=("set", f"{MARKER}={marker.text}"))
+        then = ("set", f"{MARKER}={marker.text}")
+        event = self.session.execute(application, said, deadline=deadline, then=then, before=before)
         self.session.raise_if_disconnected()
         return event
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from exoflow.config.steps import Prompt
 from exoflow.errors import DeadlineExceeded
-from exoflow.flow.here import KEYS, Here
+from exoflow.flow.here import Here
 from exoflow.flow.hidden import STARS
+from exoflow.flow.latekeys import LateKeys
 
 ANY_KEY = "[0-9*#]"
 STAR = "*"
@@ -70,7 +71,7 @@ def several(
 
 def _wipe(here: Here) -> None:
     """Takes secret digits out of the channel's variables, where FreeSWITCH's CDR would have them."""
-    asked = (f"exo_keys_{here.at.visit}_{at}" for at in range(1, here.doing + 1))
+    asked = (f"exo_{what}_{here.at.visit}_{at}" for at in range(1, here.doing + 1) for what in ("keys", "late"))
     typed = STAR * here.at.typed + here.keys_typed[here.at.typed :]  # as long as before: how many were used up is counted
     names = {**dict.fromkeys([*asked, "exo_key", "sensitive_dtmf"], ""), **({"exo_typed": typed} if typed else {})}
     here.execute("multiset", "^^;" + ";".join(f"{name}={value}" for name, value in names.items()))
@@ -100,21 +101,6 @@ def _ask(here: Here, prompts: list[Prompt], question: _Question) -> Keys:
     return _collect(here, prompts, question, before.pressed, behind_gap=behind_gap)
 
 
-def _with_late(here: Here, question: _Question, keys: Keys, until: int) -> Keys:
-    """With those that the parked switch took when the gap's last look was over and the question had not come yet: some ms.
-
-    Each key that the switch takes is told, those of the question too; `until` is the sequence of its end.
-    """
-    asked = keys.pressed + keys.ended_by
-    told = "".join(key for key in here.session.take_keys(until) if key in KEYS)
-    if told == asked or not told.endswith(asked):
-        return keys
-    found = _split(told, question)
-    if rest := told[len(found.pressed + found.ended_by) :]:
-        here.typed_ahead(rest)
-    return found
-
-
 def _split(typed: str, question: _Question) -> Keys:
     """What of these keys answers the question; the others are the next one's."""
     for at, key in enumerate(typed[: question.most]):
@@ -129,7 +115,8 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
         # FreeSWITCH never takes it back (switch_ivr_play_say.c:2581): these digits would seem to end by the key of others
         here.execute("unset", "read_terminator_used")
     here.end_key_left = False
-    variable = f"exo_keys_{here.at.visit}_{here.doing + 1}"
+    number = f"{here.at.visit}_{here.doing + 1}"
+    variable = f"exo_keys_{number}"
     most, timeout, digit_timeout, end_keys, secret = question
 
     def argument() -> str:
@@ -138,20 +125,23 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
         return " ".join(map(str, [*words, round(digit_timeout * 1000)] if most > 1 else words))
 
     def told() -> str:
-        return _found(here, before, variable, secret)
+        return _found(here, before + late.keys, variable, secret)
 
     deadline = timeout + here.seconds(prompts) + (most - 1) * digit_timeout
-    try:
-        found = here.perform("play_and_get_digits", argument, deadline=deadline, found=told)
-    except DeadlineExceeded:
-        here.note("C", "switch.slow", "Collecting a key took longer than its prompt and time-out and was broken off")
-        here.break_off()
-        return Keys(before, "")
-    ended_by = found.variable("read_terminator_used")
-    here.end_key_left = bool(ended_by)
-    keys = Keys(found.variable(variable), ended_by if most > 1 else "")
-    if behind_gap:
-        keys = _with_late(here, question, keys, found.sequence)
+    with LateKeys(here, number, behind_gap=behind_gap) as late:
+        try:
+            found = here.perform("play_and_get_digits", argument, deadline=deadline, found=told, before=late.before)
+        except DeadlineExceeded:
+            here.note("C", "switch.slow", "Collecting a key took longer than its prompt and time-out and was broken off")
+            here.break_off()
+            return Keys(before, "")
+        ended_by = found.variable("read_terminator_used")
+        here.end_key_left = bool(ended_by)
+        keys = Keys(found.variable(variable), ended_by if most > 1 else "")
+        if late.keys:
+            pressed = late.keys + keys.pressed + keys.ended_by
+            keys = _split(pressed, question)
+            late.ahead(pressed[len(keys.pressed + keys.ended_by) :])
     return keys._replace(pressed=before + keys.pressed)
 
 

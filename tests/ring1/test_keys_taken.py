@@ -7,12 +7,15 @@ from collections.abc import Callable
 import gevent
 import pytest
 from eslpeer import Peer, channel_data, tcp_pair, within
-from hall import BYE, WAIT, Hall, eventually, menu, say
+from hall import BYE, WAIT, Hall, codes, eventually, menu, say
 
+from exoflow.calls.model import CallState
 from exoflow.config.steps import Prompt
+from exoflow.errors import Disconnected
 from exoflow.esl.session import CallSession
 from exoflow.flow.here import Here
 from exoflow.lines.lines import Lines
+from exoflow.sim import Phone
 
 Start = Callable[..., Hall]
 SEQUENCE = 418  # of `connect`
@@ -68,37 +71,96 @@ def test_the_event_socket_tells_of_a_channels_keys_behind_an_event(hall: Start) 
     assert (lines.keys(channel, sequence - 1), lines.keys(channel, sequence), lines.keys("another", 0)) == ("1", "", "")
 
 
-@pytest.mark.parametrize(
+LATE = pytest.mark.parametrize(
     ("typed", "digits", "next_key"),
     [("711", "4711", ""), ("7112", "4711", "2"), ("71#", "471", "")],
     ids=["he stops there", "and goes on", "with an end key"],
 )
-def test_a_key_that_the_switch_takes_between_the_gap_and_the_question_counts(
-    hall: Start, monkeypatch: pytest.MonkeyPatch, typed: str, digits: str, next_key: str
-) -> None:
-    """The parked switch eats it when the gap's last look is over and the question has not come yet."""
-    asked = {"gather": {"say": "Your number?", "min_digits": 1, "max_digits": 4, "timeout": 3}, "next": "again"}
-    h = hall(
-        {
-            "ask": asked,
-            "again": menu({"2": "bye"}, otherwise="bye"),
-            "bye": BYE,
-        }
-    )
-    sounds = Here.sounds
+NUMBER = {"gather": {"say": "Your number?", "min_digits": 1, "max_digits": 4, "timeout": 3}, "next": "again"}
+TWO_QUESTIONS = {"ask": NUMBER, "again": menu({"2": "bye"}, otherwise="bye"), "bye": BYE}
+
+
+def lost_then_pressed(
+    h: Hall, monkeypatch: pytest.MonkeyPatch, then: Callable[[Here], None] = lambda here: None
+) -> Callable[[Phone], None]:
+    """The call loses its socket in its first question; when it is asked again a key comes between the gap's last look and the
+    question. To be given the phone."""
+    sounds, phones = Here.sounds, list[Phone]()
     acts = ["lose", "press"]
 
     def about_to_ask(here: Here, prompts: list[Prompt]) -> str:
         act = acts.pop(0) if acts else ""
         if act == "lose":
-            h.lose_socket(phone)
+            h.lose_socket(phones[0])
         elif act == "press":
-            phone.press("4")
+            phones[0].press("4")
             eventually(lambda: bool(here.session._keys))
+            then(here)
         return sounds(here, prompts)
 
     monkeypatch.setattr(Here, "sounds", about_to_ask)
+    return phones.append
+
+
+def answers(state: CallState) -> tuple[list[str], list[str]]:
+    """Digits of the first question, keys of the second."""
+    digits = [one.evidence["digits"] for one in state.journey if one.code == "gather.digits"]
+    return digits, [one.evidence["key"] for one in state.journey if one.code == "menu.key"]
+
+
+@LATE
+def test_a_key_that_the_switch_takes_between_the_gap_and_the_question_counts(
+    hall: Start, monkeypatch: pytest.MonkeyPatch, typed: str, digits: str, next_key: str
+) -> None:
+    """The parked switch eats it when the gap's last look is over and the question has not come yet."""
+    h = hall(TWO_QUESTIONS)
+    is_of = lost_then_pressed(h, monkeypatch)
     phone = h.call(keys=[typed])
+    is_of(phone)
+    assert answers(h.ended(phone)) == ([digits], list(next_key))
+
+
+@LATE
+@pytest.mark.parametrize("again", ["in the question", "behind it", "when the next one has its keys"])
+def test_and_counts_when_the_call_loses_its_socket_once_more(
+    hall: Start, monkeypatch: pytest.MonkeyPatch, typed: str, digits: str, next_key: str, again: str
+) -> None:
+    """Who asked the question is not there any more to put the two together."""
+    h = hall(TWO_QUESTIONS)
+    clock, ahead = h.switch.clock, Here.typed_ahead
+    phones = list[Phone]()
+
+    def late_key_is_kept() -> bool:
+        session = phones[0].session
+        assert session is not None
+        return any(name.startswith("exo_late_") for name in session.channel.variables)
+
+    def lose_in_question() -> None:
+        eventually(late_key_is_kept)
+        h.lose_socket(phones[0])
+        clock.release("the question")
+
+    def then(here: Here) -> None:
+        if again == "in the question":
+            clock.hold("the question")
+            gevent.spawn(lose_in_question)
+
+    def typed_ahead(here: Here, keys: str, question: str) -> None:
+        if again == "behind it":
+            monkeypatch.setattr(Here, "typed_ahead", ahead)
+            h.lose_socket(phones[0])
+            raise Disconnected("a test")
+        ahead(here, keys, question)
+        if again == "when the next one has its keys":
+            monkeypatch.setattr(Here, "typed_ahead", ahead)
+            h.lose_socket(phones[0])
+            raise Disconnected("a test")
+
+    monkeypatch.setattr(Here, "typed_ahead", typed_ahead)
+    is_of = lost_then_pressed(h, monkeypatch, then)
+    phone = h.call(keys=[typed])
+    phones.append(phone)
+    is_of(phone)
     state = h.ended(phone)
-    assert [one.evidence["digits"] for one in state.journey if one.code == "gather.digits"] == [digits]
-    assert [one.evidence["key"] for one in state.journey if one.code == "menu.key"] == list(next_key)
+    assert answers(state) == ([digits], list(next_key))
+    assert codes(state).count("call.resumed") == (2 if again == "in the question" or next_key else 1)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
+from gevent.server import StreamServer
 from support.esl import AppCall, AppServer
 
+from exoflow.esl.session import Before, CallSession
 from ring2.box import Box
 from ring2.network import Exchange
 
@@ -56,6 +60,7 @@ def test_a_key_in_the_middle(
 PARKED = json.loads((Path(__file__).parents[1] / "wire" / "recorded" / "idle_park.json").read_text())
 ALL_THERE_ARE = "1 9 1 1000 none silence_stream://20 silence_stream://20 exo_d [0-9]+ 1000"
 MANY = "123456"
+ROUNDS = 30
 
 
 def test_a_parked_call_eats_keys_as_recorded(fs: Box, exchange: Exchange) -> None:
@@ -95,3 +100,51 @@ def test_a_parked_call_eats_keys_as_recorded(fs: Box, exchange: Exchange) -> Non
     assert len(idle["0"]) >= 4
     for applications, left in PARKED["behind_applications"].items():
         assert left.endswith(behind[applications])
+
+
+def test_what_was_told_before_the_set_in_front_of_a_question_is_the_gaps(fs: Box, exchange: Exchange) -> None:
+    """Between the two no key is taken, so each is either told by then or the question's; and the channel keeps what is put on
+    it while the question runs (flow/latekeys.py)."""
+    chance = random.Random(7)
+    rounds: list[tuple[str, str, str]] = []
+
+    def ask(session: CallSession, number: int) -> tuple[str, str, str]:
+        fs.api(f"uuid_recv_dtmf {session.uuid} {MANY}")
+        gevent.sleep(chance.uniform(0.0, 0.1))
+        before, kept = Before("set", "exo_x=1"), f"exo_late_{number}"
+
+        def keep() -> str:
+            before.ended.wait(10)
+            late = session.take_keys(before.ended.get().sequence)
+            session.api(f"uuid_setvar {session.uuid} {kept} {late}")
+            return late
+
+        keeping = gevent.spawn(keep)
+        words = f"1 9 1 300 none silence_stream://20 silence_stream://20 exo_d_{number} [0-9]+ 300"
+        found = session.execute("play_and_get_digits", words, deadline=10, before=before)
+        late = keeping.get(timeout=10)
+        session.take_keys()  # the question's own
+        return late, found.variable(f"exo_d_{number}"), found.variable(kept)
+
+    def serve(sock: Any, address: Any) -> None:
+        session = CallSession(address, sock)
+        session.begin()
+        session.execute("sched_cancel", deadline=10)  # nobody here keeps its lease
+        session.execute("answer", deadline=10)
+        gevent.sleep(0.5)
+        rounds.extend(ask(session, number) for number in range(ROUNDS))
+        session.hang_up("NORMAL_CLEARING")
+        session.complete.wait(10)
+        session.stop()
+
+    server = StreamServer(("127.0.0.1", fs.exoflow_hosts.port), serve)
+    server.start()
+    try:
+        exchange.call("8030752400").wait_answered().wait_ended(90)
+    finally:
+        server.stop(timeout=0)
+    assert len(rounds) == ROUNDS
+    for late, asked, kept in rounds:
+        assert late + asked == MANY
+        assert kept == late
+    assert len({late for late, _, _ in rounds}) > 2, "it is chance how many the gap has"
