@@ -171,7 +171,7 @@ class CallSession(Tenure, OutboundSession):
 
         `then` is a second application and its argument, in the same packet: the switch runs it when the first has ended, also
         if we are no longer there. Its end is not waited for, and its refusal does not fail the first. `before` is one that runs
-        in front of it, of the same packet: between the two a parked switch takes no key.
+        in front of it, of the same packet: a parked switch hardly ever takes a key between the two.
         Raises CallEnded (the channel is down and it never ran to an end), CommandRefused, DeadlineExceeded (it may still
         run), Disconnected, UnsafeText.
         """

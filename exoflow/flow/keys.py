@@ -125,12 +125,12 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
         return " ".join(map(str, [*words, round(digit_timeout * 1000)] if most > 1 else words))
 
     def told() -> str:
-        return _found(here, before + late.keys, variable, secret)
+        return _found(here, before + late.kept, variable, secret)
 
     deadline = timeout + here.seconds(prompts) + (most - 1) * digit_timeout
     with LateKeys(here, number, behind_gap=behind_gap) as late:
         try:
-            found = here.perform("play_and_get_digits", argument, deadline=deadline, found=told, before=late.before)
+            found = here.perform("play_and_get_digits", argument, deadline=deadline, found=told, before=late.in_front)
         except DeadlineExceeded:
             here.note("C", "switch.slow", "Collecting a key took longer than its prompt and time-out and was broken off")
             here.break_off()
@@ -138,8 +138,8 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
         ended_by = found.variable("read_terminator_used")
         here.end_key_left = bool(ended_by)
         keys = Keys(found.variable(variable), ended_by if most > 1 else "")
-        if late.keys:
-            pressed = late.keys + keys.pressed + keys.ended_by
+        if missing := late.before(keys.pressed + keys.ended_by, found):
+            pressed = missing + keys.pressed + keys.ended_by
             keys = _split(pressed, question)
             late.ahead(pressed[len(keys.pressed + keys.ended_by) :])
     return keys._replace(pressed=before + keys.pressed)
