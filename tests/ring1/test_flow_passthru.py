@@ -148,21 +148,18 @@ def no_http(sock: socket.socket, request: bytes) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("server", "timeout", "reason", "stage", "cure"),
+    ("server", "reason", "stage", "cure"),
     [
-        (silent, 0.3, "timeout", "E", "make the CRM answer sooner"),
-        (dripping, 0.3, "timeout", "E", "make the CRM answer sooner"),
-        # these answer at once, which on a busy machine may take longer than it takes to be too late above
-        (cut, 5, "reset", "D", "look into the CRM's own log"),
-        (flooding, 5, "body", "E", "plain and short"),
-        (no_http, 5, "body", "E", "the CRM's own answer"),
+        (silent, "timeout", "E", "make the CRM answer sooner"),
+        (dripping, "timeout", "E", "make the CRM answer sooner"),
+        (cut, "reset", "D", "look into the CRM's own log"),
+        (flooding, "body", "E", "plain and short"),
+        (no_http, "body", "E", "the CRM's own answer"),
     ],
 )
-def test_a_crm_that_does_not_answer_rightly(
-    hall: Start, server: Any, timeout: float, reason: str, stage: str, cure: str
-) -> None:
+def test_a_crm_that_does_not_answer_rightly(hall: Start, server: Any, reason: str, stage: str, cure: str) -> None:
     with RawServer(server) as crm:
-        h = hall({"ask": ask(crm.url, timeout=timeout), **ENDS})
+        h = hall({"ask": ask(crm.url, timeout=0.3), **ENDS})
         phone, state = h.run()
     assert visited(state) == ["ask", "bad"]
     told = entry(state, f"crm.{reason}")
@@ -170,7 +167,7 @@ def test_a_crm_that_does_not_answer_rightly(
     assert cure in told.text
     assert entry(state, "passthru.branch").evidence["because"] == f"crm.{reason}"
     # the deadline is for everything
-    assert told.evidence["ms"] < 1000 * timeout + 300
+    assert told.evidence["ms"] < 600
     assert phone.answered_at is None
 
 

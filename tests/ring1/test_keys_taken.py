@@ -110,23 +110,13 @@ def answers(state: CallState) -> tuple[list[str], list[str]]:
 
 
 @LATE
+@pytest.mark.parametrize("heard", [True, False], ids=["told in time", "told behind what runs in front of the question"])
 def test_a_key_that_the_switch_takes_between_the_gap_and_the_question_counts(
-    hall: Start, monkeypatch: pytest.MonkeyPatch, typed: str, digits: str, next_key: str
+    hall: Start, monkeypatch: pytest.MonkeyPatch, typed: str, digits: str, next_key: str, heard: bool
 ) -> None:
     """The parked switch eats it when the gap's last look is over and the question has not come yet."""
-    h = hall(TWO_QUESTIONS)
-    is_of = lost_then_pressed(h, monkeypatch)
-    phone = h.call(keys=[typed])
-    is_of(phone)
-    assert answers(h.ended(phone)) == ([digits], list(next_key))
-
-
-@LATE
-def test_and_counts_when_it_was_told_only_behind_what_runs_in_front_of_the_question(
-    hall: Start, monkeypatch: pytest.MonkeyPatch, typed: str, digits: str, next_key: str
-) -> None:
-    """The switch took it between the two: the question's end shows it."""
-    monkeypatch.setattr(LateKeys, "_hear", lambda late, in_front: "")
+    if not heard:  # then the question's end shows it
+        monkeypatch.setattr(LateKeys, "_hear", lambda late, in_front: "")
     h = hall(TWO_QUESTIONS)
     is_of = lost_then_pressed(h, monkeypatch)
     phone = h.call(keys=[typed])

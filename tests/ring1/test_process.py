@@ -24,8 +24,6 @@ from exoflow.sim.crm import Reply, Request
 
 TRUNKS = {"PRI1": {"span": "PRI1", "std_code": "80", "outbound": {"cli": "8030752400"}}}
 MANY = 100  # calls at once; the machine that tests has the callers on it, too
-WORK_SECONDS = 1.5  # of a start with 100 accounts
-RESTARTS = 12  # at most, to find one that nothing disturbs
 WAITING = {"choose": menu({"1": "bye"}, timeout=60), "bye": BYE}
 
 
@@ -194,8 +192,7 @@ def test_sigterm_to_the_next_processs_first_accept_takes_two_seconds_at_most(sit
     site.hall.write(steps, TRUNKS, site.switch.event_socket_address, {}, {}, {f"a{i}": one for i, one in enumerate(numbers)})
     supervisor = site.supervise(site.folder / "exoflow.yaml")
     took, worked = [], []
-    # the best one tells of exoflow, the others of the machine: a virtual one is slower for some seconds
-    while len(took) < 3 or (len(took) < RESTARTS and (min(worked) >= WORK_SECONDS or min(took) >= 2.0)):
+    for _ in range(3):
         told = time.monotonic()
         life = supervisor.kill(signal.SIGTERM)
         supervisor.wait_ended(life)
@@ -204,7 +201,7 @@ def test_sigterm_to_the_next_processs_first_accept_takes_two_seconds_at_most(sit
         supervisor.wait_ready(lives=len(supervisor.lives))
     shown = ", ".join(f"{one:.2f} ({work:.2f} s of work)" for one, work in zip(took, worked, strict=True))
     print(f"\n{accounts} accounts: SIGTERM to first accept {shown} s")
-    assert min(worked) < WORK_SECONDS
+    assert min(worked) < 1.5
     # a machine that does more than it has processors for tells nothing of the waiting
     assert min(took) < 2.0 or os.getloadavg()[0] > (os.cpu_count() or 1)
 

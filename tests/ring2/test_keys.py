@@ -149,6 +149,7 @@ def test_no_key_between_a_gap_and_its_question_goes_unheard(fs: Box, exchange: E
         assert told.endswith(asked)
         assert kept == early
         assert told.startswith(early)
+        assert 0 <= len(told) - len(asked) - len(early) <= 1, "the switch takes one at most between the two"
     between = [told for early, told, asked, _ in rounds if early + asked != told]
     assert len(between) <= ROUNDS // 5, "the switch hardly ever takes one between the two"
     assert len({early for early, _, _, _ in rounds}) > 2, "it is chance how many the gap has"
