@@ -32,8 +32,9 @@ compare: $(VENV)/.installed
 faults: $(VENV)/.installed
 	cd tests && ../$(BIN)/python -m faults $(ONLY)
 
+# some five minutes, into bench/RESULTS.md; `make bench QUICK=1` takes the smallest size and writes nothing
 bench: $(VENV)/.installed
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "exoflow needs Python 3.11 or newer")'

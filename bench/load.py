@@ -2,7 +2,7 @@
 
 A process of its own and as lean as can be (one epoll loop, frames made ready before), so that the app's CPU is what shows. It
 answers commands at once and runs applications at the next 20 ms tick of the channel, as a parked session does
-(facts/freeswitch-socket.md, section 6); an event is sent only if the app has asked for it. `python -m bench.load --help`.
+(docs/freeswitch-quirks.md); an event is sent only if the app has asked for it. `python -m bench.load --help`.
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ class Call:
         out = []
         while self.queue and not self.over:
             application, token = self.queue.popleft()
-            times = GROUPS[application]
+            times = GROUPS.get(application)
+            if times is None:
+                raise LookupError(f"no recorded frames of `{application.decode()}`: run `python -m bench.record`")
             templates = times[min(self.runs[application], len(times) - 1)]
             self.runs[application] += 1
             events = [t.frame(self.channel, token) for t in templates if self.names is None or t.name in self.names]

@@ -10,7 +10,7 @@ from greenswitch.esl import ESLEvent
 
 from exoflow.esl.codec import Event
 
-RECORDED = Path(__file__).parent / "frames" / "14-execute-complete-playback.esl"
+[RECORDED] = (Path(__file__).parent / "frames").glob("*-execute-complete-playback.esl")
 USED = ("Event-Name", "Unique-ID", "Application-UUID")  # what a session looks at
 
 

@@ -20,7 +20,7 @@ from gevent.server import StreamServer  # noqa: E402
 
 from bench.apps.minimum import Call  # noqa: E402
 from bench.freeswitch import Callers, freeswitch  # noqa: E402
-from bench.plain_call import CAUSE, PROMPT, SETS  # noqa: E402
+from bench.plain_call import CAUSE, LEASE, PROMPT, SETS  # noqa: E402
 
 FRAMES = Path(__file__).parent / "frames"
 # the recording machine's own names and addresses have no place in a repository
@@ -48,6 +48,7 @@ class Recorded(Call):
         self.sock.sendall(b"connect\n\n")
         self.frame()
         self.execute("sched_cancel", before="linger 5\n\nmyevents\n\n")
+        self.execute("sched_transfer", LEASE)
         self.execute("answer")
         for assignment in SETS:
             self.execute("set", assignment)
@@ -57,7 +58,10 @@ class Recorded(Call):
             while True:
                 self.frame()
         except EOFError:
-            return [self.frames[0], *(frame for frame in self.frames[1:] if b"command/reply" not in frame[0])]
+            events = [frame for frame in self.frames[1:] if b"command/reply" not in frame[0]]
+            # a busy switch dispatches the dialplan's own events late, so that they come here too
+            parked = next(i for i, (_, body) in enumerate(events) if b"Event-Name: CHANNEL_PARK\n" in body)
+            return [self.frames[0], *events[parked:]]
 
 
 def title(head: bytes, body: bytes) -> str:

@@ -1,8 +1,8 @@
 """Contestant: the least a program by hand can do for the same commands in the same order, correct only on a good day.
 
 One greenlet a call, no reader of its own, no deadlines, no check of what it sends; frames are found by their length, and of an
-event only the token is looked for. It asks the switch for the same things as exoflow, the guard's disarming included, for
-without that the dialplan takes the call away.
+event only the token is looked for. It asks the switch for the same things as exoflow: it disarms the guard, without which
+the dialplan takes the call away, and arms a lease.
 """
 
 from __future__ import annotations
@@ -13,10 +13,17 @@ import sys
 from gevent import socket
 from gevent.server import StreamServer
 
-from bench.plain_call import CAUSE, PROMPT, SETS
+from bench.plain_call import CAUSE, LEASE, PROMPT, SETS
 
 EVENTS = "CHANNEL_EXECUTE_COMPLETE CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_UNBRIDGE CHANNEL_HANGUP CHANNEL_HANGUP_COMPLETE"
 tokens = itertools.count(1)
+
+
+def message(application: str, argument: str, token: str) -> str:
+    head = f"sendmsg\ncall-command: execute\nexecute-app-name: {application}\nevent-lock: true\nevent-uuid: {token}\n"
+    if argument:
+        head += f"content-type: text/plain\ncontent-length: {len(argument)}\n"
+    return f"{head}\n{argument}"
 
 
 class Call:
@@ -45,14 +52,9 @@ class Call:
             raise EOFError
         self.buffer += data
 
-    def execute(self, application: str, argument: str = "", before: str = "") -> None:
+    def execute(self, application: str, argument: str = "", before: str = "", after: str = "") -> None:
         token = f"t{next(tokens)}"
-        head = (
-            f"{before}sendmsg\ncall-command: execute\nexecute-app-name: {application}\nevent-lock: true\nevent-uuid: {token}\n"
-        )
-        if argument:
-            head += f"content-type: text/plain\ncontent-length: {len(argument)}\n"
-        self.sock.sendall(f"{head}\n{argument}".encode())
+        self.sock.sendall(f"{before}{message(application, argument, token)}{after}".encode())
         wanted = f"\nApplication-UUID: {token}\n".encode()
         while True:
             _, body = self.frame()
@@ -65,7 +67,9 @@ class Call:
         head, _ = self.frame()
         at = head.index(b"\nUnique-ID: ") + 12
         uuid = head[at : head.index(b"\n", at)].decode()
-        self.execute("sched_cancel", before=f"linger 5\n\nfilter Unique-ID {uuid}\n\nevent plain {EVENTS}\n\n")
+        commands = f"linger 5\n\nfilter Unique-ID {uuid}\n\nevent plain {EVENTS}\n\n"
+        lease = message("sched_transfer", LEASE, f"t{next(tokens)}")
+        self.execute("sched_cancel", before=commands, after=lease)
         self.execute("answer")
         for assignment in SETS:
             self.execute("set", assignment)
