@@ -17,7 +17,7 @@ DID_YOU_MEAN = "; did you mean `"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """`line` and `col` count from 1."""
+    """`line` and `col` count from 1; a line of 0 means the file as a whole."""
 
     path: Path
     line: int
@@ -27,7 +27,8 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.col}: {self.level}: {self.code} {self.message}"
+        place = f"{self.path}:{self.line}:{self.col}" if self.line else f"{self.path}"
+        return f"{place}: {self.level}: {self.code} {self.message}"
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
@@ -71,6 +72,11 @@ RULES = {
         ("E108", "alias without anchor", "`*name` needs `&name` before it."),
         ("E109", "merge of no mapping", "`<<` takes what another mapping has."),
         ("E110", "duplicate key", 'Of two equal keys one would silently be lost; `1` and `"1"` are the same key of a phone.'),
+        (
+            "E111",
+            "file of the other kind",
+            "Main and account files have different keys; `-c` takes the main file.",
+        ),
         ("E201", "unknown key", "A misspelt key would silently not work."),
         ("E202", "missing key", "The value has no default."),
         ("E203", "wrong type", "Text, number, list or mapping in the wrong place; `+91…`, `0123`, `12:30`, `no` are texts."),
@@ -140,7 +146,7 @@ RULES = {
         ("W807", "keys of an API that is not served", "The APIs of calls and agents are on `web.listen`."),
         ("E901", "two files of one account", "The file's name is the account's id."),
         ("E902", "account's file name", "The id stands in URLs, logs and folders."),
-        ("W903", "no account", "Every call would be refused."),
+        ("E903", "no account", "Every call would be refused, and a reload would take the accounts away."),
     )
 }
 

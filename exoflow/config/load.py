@@ -46,6 +46,8 @@ CHECKS = (
     fallback.check,
 )
 
+ACCOUNT_KEYS = {"name", "numbers", "flows", "agents", "groups"}  # an account's file has some of them
+MAIN_FILE_LEVELS = 3  # folders up from an account's file in which its main file is looked for
 # an account's id stands in URLs, logs and folders
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -68,6 +70,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
     Findings are in the order of the files, the main file first, and of the lines in each.
     """
     main = read(path)
+    if _looks_like_account(main.value):
+        return Loaded(None, main.findings or [finding("E111", _account_as_main(path), path, line=0)])
     shaped = shape(Main, main, environ)
     found, problems = _account_files(path, main, shaped.model) if isinstance(main.value, dict) else ([], [])
     return _loaded(main, shaped, [read(file) for file in found], problems, environ)
@@ -111,18 +115,33 @@ def _account_files(path: Path, document: Document, main: Main | None) -> tuple[l
     if files or main is None:
         return files, []
     message = f"no file matches `{pattern}`, so every call would be refused; copy examples/acme/accounts/acme.yaml there"
-    return [], [document.at("W903", message, "accounts")]
+    return [], [document.at("E903", message, "accounts")]
+
+
+def _looks_like_account(value: object) -> bool:
+    return isinstance(value, dict) and "trunks" not in value and bool(ACCOUNT_KEYS & value.keys())
+
+
+def _account_as_main(path: Path) -> str:
+    """What to do when `-c` names an account's file."""
+    mains = [folder / "exoflow.yaml" for folder in list(path.parents)[:MAIN_FILE_LEVELS]]
+    near = next((main for main in mains if main.is_file()), None)
+    cure = f"here {near}" if near else "the one that has `trunks:`"
+    return f"this is an account's file, and `-c` takes the main file: {cure}"
 
 
 def _take_account(document: Document, draft: Draft, environ: Mapping[str, str]) -> list[Finding]:
     file = document.path
+    if isinstance(document.value, dict) and "trunks" in document.value:
+        message = "this is a main file, not an account's; move it out of the accounts' folder"
+        return [finding("E111", message, file, line=0)]
     if _ACCOUNT_ID.fullmatch(file.stem) is None:
         message = f"`{file.stem}` becomes the account's id; name the file with letters, digits, `-` and `_` only"
-        document.findings.append(finding("E902", message, file))
+        document.findings.append(finding("E902", message, file, line=0))
     earlier = next((a for a in draft.accounts if a.id == file.stem), None)
     if earlier is not None:
         message = f"the account `{file.stem}` is also in {earlier.document.path}; rename one of the files"
-        document.findings.append(finding("E901", message, file))
+        document.findings.append(finding("E901", message, file, line=0))
     shaped = shape(Account, document, environ)
     if shaped.model is not None:
         draft.accounts.append(AccountDraft(file.stem, document, shaped.model, shaped.broken))

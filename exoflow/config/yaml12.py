@@ -75,9 +75,19 @@ def read(path: Path) -> Document:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        message = f"cannot be read: {error.strerror}; check the name and the rights of the file"
-        return Document(path, findings=[finding("E101", message, path)])
+        return Document(path, findings=[finding("E101", _unreadable(path, error), path, line=0)])
     return parse(path, raw)
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    """Why a file was not read, and the cure."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file; name the main file with `-c`"
+    if isinstance(error, IsADirectoryError):
+        return f"this is a folder; name a file in it, e.g. {path / 'exoflow.yaml'}"
+    if isinstance(error, PermissionError):
+        return "this user may not read it; check the rights of the file and of its folders"
+    return f"cannot be read: {error.strerror}"
 
 
 def parse(path: Path, raw: bytes) -> Document:
@@ -85,7 +95,7 @@ def parse(path: Path, raw: bytes) -> Document:
     document = Document(path)
     if len(raw) > MAX_BYTES:
         message = f"larger than {MAX_BYTES // 1024} KiB; split it into several accounts"
-        document.findings.append(finding("E102", message, path))
+        document.findings.append(finding("E102", message, path, line=0))
         return document
     try:
         text = raw.decode("utf-8-sig")

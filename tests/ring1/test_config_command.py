@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -42,11 +43,41 @@ def test_json():
     assert {"path", "line", "col", "level", "code", "message"} == set(told["findings"][0])
 
 
-def test_no_file_here(tmp_path, monkeypatch):
+def test_missing_default_file_names_the_option(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = _check()
     assert result.exit_code == 1
-    assert "exoflow.yaml:1:1: error: E101 " in result.stdout
+    assert result.stdout == "exoflow.yaml: error: E101 there is no such file; name the main file with `-c`\n"
+
+
+def test_folder_as_main_file_names_a_file_in_it(tmp_path):
+    result = _check("-c", tmp_path)
+    assert result.exit_code == 1
+    assert result.stdout == f"{tmp_path}: error: E101 this is a folder; name a file in it, e.g. {tmp_path}/exoflow.yaml\n"
+
+
+def test_account_file_as_main_file_is_one_finding_with_the_main_file(tmp_path):
+    shutil.copytree(ROOT / "examples/acme", tmp_path, dirs_exist_ok=True)
+    result = _check("-c", tmp_path / "accounts/acme.yaml")
+    assert result.exit_code == 1
+    [line] = result.stdout.splitlines()
+    assert "E111 this is an account's file" in line
+    assert line.endswith(f"here {tmp_path}/exoflow.yaml")
+
+
+def test_main_file_among_the_accounts_is_one_finding(tmp_path):
+    shutil.copytree(ROOT / "examples/acme", tmp_path, dirs_exist_ok=True)
+    shutil.copy(tmp_path / "exoflow.yaml", tmp_path / "accounts/old.yaml")
+    result = _check("-c", tmp_path / "exoflow.yaml")
+    [line] = [line for line in result.stdout.splitlines() if "error" in line]
+    assert line.startswith(f"{tmp_path}/accounts/old.yaml: error: E111 this is a main file")
+
+
+def test_accounts_pattern_that_matches_nothing_is_an_error(tmp_path):
+    (tmp_path / "exoflow.yaml").write_text("trunks: {PRI1: {span: PRI1}}\naccounts: accounts/*.yml\n")
+    result = _check("-c", tmp_path / "exoflow.yaml")
+    assert result.exit_code == 1
+    assert "exoflow.yaml:2:11: error: E903 no file matches `accounts/*.yml`" in result.stdout
 
 
 def _large(folder, steps):

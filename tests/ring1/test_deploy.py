@@ -60,6 +60,7 @@ def test_the_installation_page_has_a_configuration_that_is_good_and_folders_that
     assert written is not None
     (tmp_path / "exoflow.yaml").write_text(f"{written[1]}       trunks: {{PRI1: {{span: PRI1}}}}\n")
     (tmp_path / "esl.password").write_text("long and secret")
+    shutil.copytree(DEPLOY.parent / "examples/clinic/accounts", tmp_path / "accounts")
     config = load(tmp_path / "exoflow.yaml", {}).config
     assert config is not None, [str(found) for found in load(tmp_path / "exoflow.yaml", {}).errors]
     made = {path for line in page.splitlines() if "install -d" in line for path in re.findall(r"(?<= )/[\w/.-]+", line)}
