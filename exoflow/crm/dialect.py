@@ -8,7 +8,9 @@ itself:
   place would be somebody's. A caller whose number could not be read is sent as the digits the exchange gave.
 * `ForwardedFrom` and `ProcessStatus` are the word `null` without a value, as every sample has them.
 * `flow_id` and `tenant_id` are integers in the samples, ours are names: sent is a stable number made from the name.
-* Without any agent dialled a connect counts as `no-answer`, as an empty list of agents does (section 4.3).
+* A connect that is over without any agent dialled counts as `no-answer`, as an empty list of agents does (section 4.3).
+* While a connect is under way and no attempt of the call has ended, nothing has come of it: the call is a `call-attempt`
+  and has no DialCallStatus. So a connect URL is asked the first time.
 * `CallerId` and `OutgoingPhoneNumber` are our number that was called.
 * `Legs[i][Insights][Status]` is the attempt's own DialCallStatus, and `DetailedStatus` goes with it: only `CALL_COMPLETED` is
   seen. An attempt whose end is not known yet has no Insights. `RingingDuration` is of the phone's ringing (ALERTING) alone.
@@ -33,6 +35,10 @@ CONNECT_HEADERS = JSON_HEADERS
 
 # what a greeting's URL gets (section 3); the last two may be empty or absent
 GREETING_PARAMETERS = ("CallSid", "From", "To", "DialWhomNumber", "CustomField")
+
+# a key of a call's progress, and its values: how far the last connect step is (flow/progress.py)
+CONNECT = "connect"
+UNDER_WAY, OVER = "under_way", "over"
 
 NO_END_TIME = "1970-01-01 05:30:00"  # the end is never known while a flow runs; Exotel's constant
 MAX_LEGS = 12  # each takes some 500 characters of the 8,000 that a request may have (crm/http.py)
@@ -108,7 +114,7 @@ def parameters(
         ("CallStatus", call_status(state)),
         ("CallType", call_type(state)),
     ]
-    if state.wanted_agent:
+    if state.wanted_agent and not _nothing_came_of_it(state):
         status = dial_call_status(state)
         sent += [("DialCallStatus", status), ("Insights[DialCallStatus]", status)]
     sent += [
@@ -160,12 +166,12 @@ def dial_event(state: CallState, leg: Leg, status: str, *, now: datetime, accoun
 
 
 def call_type(state: CallState) -> str:
-    """`call-attempt` (no connect yet), `completed`, `voicemail`, `client-hangup` or `incomplete`."""
+    """`completed`, `voicemail`, `client-hangup`, `incomplete`, or `call-attempt`: no connect yet, or nothing came of it."""
     if state.talk_leg is not None:
         return "completed"
     if any(recording.kind == "voicemail" and recording.state != "failed" for recording in state.recordings):
         return "voicemail"
-    if not state.wanted_agent:
+    if not state.wanted_agent or _nothing_came_of_it(state):
         return "call-attempt"
     return "client-hangup" if _left_while_ringing(state) else "incomplete"
 
@@ -196,13 +202,20 @@ def call_status(state: CallState) -> str:
     return "canceled" if state.ended_by == "caller" or state.caller_left else "failed"
 
 
+def _nothing_came_of_it(state: CallState) -> bool:
+    """Is a connect under way, of which no attempt has ended yet?"""
+    if state.ended_at is not None or state.progress.get(CONNECT) != UNDER_WAY:
+        return False
+    return all(leg.outcome == "ringing" and leg.released_at is None for leg in state.legs)
+
+
 def _left_while_ringing(state: CallState) -> bool:
     """Did the caller leave within a connect, and not in a step after it?"""
     if state.legs:
         # of several who rang at once the last one may have ended otherwise; behind a caller who has left nobody is rung
         outcomes = {leg.outcome for leg in state.legs}
         return "caller_gone" in outcomes or ("ringing" in outcomes and state.caller_left)
-    return state.caller_left
+    return state.caller_left and state.progress.get(CONNECT) != OVER
 
 
 def _whom(legs: Sequence[Leg]) -> Leg:

@@ -336,4 +336,5 @@ def _bare(wish: CallBack, number: Number) -> CallState:
         account=wish.account,
         flow=number.flow,
     )
-    return CallState(facts, ended_at=wish.asked_at)
+    # who asked for it was on the line, and waited for an agent
+    return CallState(facts, answered_at=wish.asked_at, ended_at=wish.asked_at, wanted_agent=True)

@@ -19,6 +19,7 @@ from exoflow.config.model import Account, Config, Flow
 from exoflow.config.steps import Prompt
 from exoflow.config.values import Value
 from exoflow.crm.audio import AudioCache
+from exoflow.crm.dialect import OVER, UNDER_WAY
 from exoflow.crm.http import CrmClient
 from exoflow.crm.smtp import Mailer
 from exoflow.errors import DeadlineExceeded, ExoflowError, UnsafeText
@@ -123,6 +124,8 @@ class Here:
             self._inside = False
             return
         self.at.visit += 1
+        if self.at.connect == UNDER_WAY and not self.caller_gone:
+            self.at.connect = OVER  # who leaves from here on does not leave the ringing
         self.at.way.append(self.place)
         del self.at.way[:-MAX_WAY]
         self.at.data, self.at.pending, self.doing = {}, list(self.pending), 0

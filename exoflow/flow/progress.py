@@ -19,6 +19,9 @@ MAX_WAY = 100  # places; further back nobody wants to be led, and the row is wri
 MAX_CRM_CHARS = 16_000  # of a CRM's answer that is kept for `set`; their answers have some hundred
 _MARKER = re.compile(r"(\d{1,6})\.(\d{1,6})" + r"\.(\d{1,4})" * 5 + r"\Z")
 
+# fields of Progress that are kept as they are
+_SIMPLE = ("typed", "late", "reason", "talked", "passed_over", "crm_said", "connect", "dial_url")
+
 
 class Place(NamedTuple):
     """A step of a flow of the account."""
@@ -65,6 +68,7 @@ class Progress:
     talked: bool = False
     passed_over: bool = False  # was a step passed over because the caller had gone?
     crm_said: str = ""  # the last passthru's answer, if it is JSON
+    connect: str = ""  # how far the last connect step is (crm/dialect.py); empty: there was none
     dial_url: str = ""  # where the CRM wants to hear of phones that ring (crm/dialevents.py)
 
     def written(self, place: Place) -> dict[str, Any]:
@@ -74,14 +78,14 @@ class Progress:
         found["way"] = [list(one) for one in self.way[-MAX_WAY:]]
         found["backs"] = [[*one, times] for one, times in self.backs.items()]
         found["pending"] = [_prompt_written(prompt) for prompt in self.pending]
-        for name in ("typed", "late", "reason", "talked", "passed_over", "crm_said", "dial_url"):
+        for name in _SIMPLE:
             found[name] = getattr(self, name)
         return {name: value for name, value in found.items() if value or name == "doing"}
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> Progress:
         """What `written` made, out of the store."""
-        simple = ("visit", "doing", "data", "typed", "late", "reason", "talked", "passed_over", "crm_said", "dial_url")
+        simple = ("visit", "doing", "data", *_SIMPLE)
         found = cls(**{name: kept[name] for name in simple if name in kept})
         found.way = [Place(*one) for one in kept.get("way", ())]
         found.backs = {Place(flow, step): times for flow, step, times in kept.get("backs", ())}

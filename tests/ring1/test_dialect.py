@@ -13,7 +13,7 @@ import pytest
 
 from exoflow.calls.model import CallFacts, CallState, Leg, Placed, Recording
 from exoflow.config.model import Account
-from exoflow.crm.dialect import MAX_LEGS, parameters
+from exoflow.crm.dialect import CONNECT, MAX_LEGS, OVER, UNDER_WAY, parameters
 from exoflow.crm.fitting import CUSTOM, LEGS, fitted
 from exoflow.crm.http import MAX_URL_CHARS, with_params
 
@@ -85,6 +85,12 @@ def wanted(state: CallState) -> CallState:
     return state
 
 
+def in_connect(state: CallState) -> CallState:
+    """In its first connect step, which is not over."""
+    state.progress = {CONNECT: UNDER_WAY}
+    return wanted(state)
+
+
 def with_message(state: CallState) -> CallState:
     state.recordings.append(Recording("voicemail", "/r/a.wav", 1))
     return state
@@ -109,6 +115,7 @@ CALLS = {
         dialled(call(), "caller_gone", begun=10, ended=18, alerting_at=after(12.5), q850=487, cause="ORIGINATOR_CANCEL"), 18
     ),
     "nobody_to_dial": lambda: wanted(call()),
+    "connect_first": lambda: in_connect(call()),
     "two_attempts": lambda: no_answer(
         dialled(call(), "busy", begun=5, ended=7, q850=17, cause="USER_BUSY"), number="+919999999904"
     ),
@@ -243,6 +250,26 @@ def test_a_clock_set_back_makes_no_negative_duration():
 def test_a_caller_who_leaves_after_nobody_answered_did_not_hang_up_on_the_ringing():
     got = dict(sent(gone(no_answer(call()), 50)))
     assert (got["CallType"], got["DialCallStatus"], got["CallStatus"]) == ("incomplete", "no-answer", "completed")
+
+
+def test_nothing_has_come_of_a_connect_while_its_first_phone_rings():
+    state = in_connect(dialled(call(), "ringing", begun=10, ended=40, alerting_at=after(12), q850=None, cause=""))
+    state.legs[0].released_at = None
+    got = dict(sent(state))
+    assert (got["CallType"], got["DialWhomNumber"]) == ("call-attempt", "09999999903")
+    assert not [name for name in got if "DialCallStatus" in name]
+    state = in_connect(no_answer(state, number="+919999999904"))
+    got = dict(sent(state))
+    assert (got["CallType"], got["DialCallStatus"]) == ("incomplete", "no-answer")
+
+
+def test_a_caller_who_leaves_while_the_crm_is_asked_left_the_connect_and_later_did_not():
+    got = dict(sent(gone(in_connect(call()), 5)))
+    assert (got["CallType"], got["DialCallStatus"]) == ("client-hangup", "canceled")
+    state = gone(wanted(call()), 50)
+    state.progress = {CONNECT: OVER}
+    got = dict(sent(state))
+    assert (got["CallType"], got["DialCallStatus"]) == ("incomplete", "no-answer")
 
 
 def test_a_caller_who_leaves_in_the_menu_made_a_call_attempt():

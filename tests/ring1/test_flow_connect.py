@@ -205,6 +205,32 @@ def test_the_crm_is_asked_after_each_attempt_that_failed(hall: Start) -> None:
     assert [request.get("digits") for request in asked] == ['"123"', None, None]
     assert [request.get("DialWhomNumber") for request in asked] == ["", "09876543210", "09876543212"]
     assert codes(state).count("crm.agents") == 3
+    # nothing had come of it when it was asked first
+    assert [request.get("CallType") for request in asked] == ["call-attempt", "incomplete", "incomplete"]
+    assert [request.get("DialCallStatus") for request in asked] == [None, "busy", "busy"]
+    assert [request.get("Insights[DialCallStatus]") for request in asked] == [None, "busy", "busy"]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_connect_that_reached_no_agent_is_told_as_such_after_it_alone(hall: Start, leaves: bool) -> None:
+    """Also when the caller leaves later: that is no hangup on the ringing."""
+    steps = {
+        "agents": {"connect": {"url": "crm:/connect"}, "answered": "tell", "unanswered": "sorry"},
+        "sorry": say("No agent is free. Please hold the line while you listen to this.", "tell"),
+        "tell": {"passthru": {"url": "crm:/tell"}, "ok": "again", "redirect": "again"},
+        "again": {"connect": {"url": "crm:/connect"}, "answered": "bye", "unanswered": "bye"},
+        "bye": BYE,
+    }
+    h = hall(steps)
+    h.crm.script("/connect", Reply.agents())
+    phone = h.call()
+    if leaves:
+        assert phone.wait_until(lambda phone: bool(phone.texts), 10)
+        phone.hangup()
+    h.ended(phone)
+    first, told = h.crm.to("/connect")[0], h.crm.to("/tell")[0]
+    assert (first.get("CallType"), first.get("DialCallStatus")) == ("call-attempt", None)
+    assert (told.get("CallType"), told.get("DialCallStatus")) == ("incomplete", "no-answer")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from exoflow.agents.staff import Picked
 from exoflow.calls.model import Leg, Recording
 from exoflow.config.steps import Connect as ConnectSettings
 from exoflow.config.steps import ConnectStep
+from exoflow.crm.dialect import UNDER_WAY
 from exoflow.errors import ExoflowError
 from exoflow.flow import queueing
 from exoflow.flow import recording as recordings
@@ -59,7 +60,7 @@ class Connect:
     needs_caller = True
 
     def run(self, here: Here, step: ConnectStep) -> str:
-        here.at.talked = False
+        here.at.talked, here.at.connect = False, UNDER_WAY
         here.call.wants_agent()
         here.answer()
         left_by = _ring_rounds(here, step.connect)
