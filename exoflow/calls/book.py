@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from exoflow.calls import held, lookup, rows
+from exoflow.calls import call_log, held, lookup, rows
 from exoflow.calls.call import Call
 from exoflow.calls.lately import Lately
 from exoflow.calls.left import Left
@@ -69,6 +69,7 @@ class CallBook:
         """A new call; its row is queued, nothing is waited for."""
         call = self._enter(Call(self, CallState(facts), account))
         call.changed(whole=True)
+        call_log.arrived(facts)
         return call
 
     def resume(self, channel: str) -> Call | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import gevent
 from gevent.event import AsyncResult, Event
 
-from exoflow.calls import rows
+from exoflow.calls import call_log, rows
 from exoflow.calls.model import CallOutcome, CallState, Entry, Leg, Recording, Stage
 from exoflow.calls.pending import MAX_TEXT, Pending, plain
 from exoflow.calls.tidings import Told
@@ -167,6 +167,7 @@ class Call(Mirror):
         if state.ended_at is None:
             state.ended_at = at if outcome == "lost" else at or now
         self.closed_at = now
+        call_log.ended(state)
         self._tell(now)
         # all of them once more: the store then has what the deliveries say, whatever was told or not told before
         self._add_legs_and_recordings()

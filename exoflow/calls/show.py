@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -12,7 +12,8 @@ from exoflow.calls.model import CallState, Entry, Leg, Recording
 from exoflow.calls.payload import reason_text
 
 SHORT_ID = 8  # digits of a call's id in the list; `exoflow calls` takes them
-WIDTH = 100  # columns of the text of one call
+WIDTH = 100  # columns of the text of one call where there is no terminal
+MIN_WIDTH = 72  # columns; a channel in the journey, indented, takes 68
 STAGES = {"A": "dialled", "B": "line", "C": "ivr", "D": "to crm", "E": "in crm", "F": "answer", "G": "ringing", "H": "talk"}
 _ENDED_BY = {"caller": "the caller hung up", "exoflow": "exoflow ended it", "switch": "the switch or the network ended it"}
 _MARGIN = 2
@@ -34,29 +35,42 @@ def call_list(states: Sequence[CallState], zone_of: ZoneOf, width: int | None = 
     return "\n".join([*(_cut(line, width) for line in lines), "", f"{times}One call whole: {command} {_short(example)}"])
 
 
-def call_sheet(state: CallState, zone: tzinfo, *, account_name: str = "", deliveries: Sequence[Delivery] = ()) -> str:
-    """One call: what it was, how it ended and why, its journey, legs, recordings and deliveries."""
-    blocks = [_head(state, zone, account_name), _journey(state, zone)]
-    if state.legs:
-        blocks.append("\n".join(["Agents rung", *_each(state.legs, lambda leg: _leg(leg, zone))]))
-    if state.recordings:
-        blocks.append("\n".join(["Recordings", *_each(state.recordings, _recording)]))
-    if deliveries:
-        blocks.append("\n".join(["Deliveries to the CRM", *_each(deliveries, lambda d: _delivery(d, zone))]))
+def call_sheet(
+    state: CallState,
+    zone: tzinfo,
+    *,
+    account_name: str = "",
+    deliveries: Sequence[Delivery] = (),
+    width: int | None = None,
+) -> str:
+    """One call: what it was, how it ended and why, its journey, legs, recordings and deliveries.
+
+    `width` is the terminal's columns; None (a pipe) takes 100.
+    """
+    columns = WIDTH if width is None else max(width, MIN_WIDTH)
+    blocks = [_head(state, zone, account_name, columns), _journey(state, zone, columns)]
+    for title, items, lines_of in (
+        ("Agents rung", state.legs, lambda leg: _leg(leg, zone)),
+        ("Recordings", state.recordings, _recording),
+        ("Deliveries to the CRM", deliveries, lambda delivery: _delivery(delivery, zone)),
+    ):
+        if items:
+            blocks.append("\n".join([title, *_each(items, lines_of, columns)]))
     return "\n\n".join(blocks)
 
 
-def journey_line(entry: Entry, zone: tzinfo, *, marked: bool = False) -> str:
+def journey_line(entry: Entry, zone: tzinfo, *, marked: bool = False, width: int = WIDTH) -> str:
     """One entry: time, stage, code, sentence; its evidence beneath. `marked`: this one explains the outcome."""
     sign = ">" if marked else " "
     lead = f"{sign} {_clock(entry.at, zone)}  {entry.stage} {STAGES[entry.stage]:<8}"
     where = f"[{clean(entry.step)}] " if entry.step else ""
     indent = " " * len(lead)
-    facts = [f"{clean(key)}={_value(value)}" for key, value in entry.evidence.items()]
+    facts = list(_facts(entry.evidence))
     if not facts:
-        return _filled(f"{where}{clean(entry.text)} ({clean(entry.code)})", lead, indent)
+        return _filled(f"{where}{clean(entry.text)} ({clean(entry.code)})", lead, indent, width)
     beneath = "  ".join((clean(entry.code), *facts))
-    return _filled(where + clean(entry.text), lead, indent) + "\n" + _filled(f"({beneath})", indent, indent + " ")
+    text = _filled(where + clean(entry.text), lead, indent, width)
+    return text + "\n" + _filled(f"({beneath})", indent, indent + " ", width)
 
 
 def clean(text: Any) -> str:
@@ -109,12 +123,13 @@ def _cut(line: str, width: int | None) -> str:
 # --- one call -----------------------------------------------------------------------------------
 
 
-def _head(state: CallState, zone: tzinfo, account_name: str) -> str:
+def _head(state: CallState, zone: tzinfo, account_name: str, width: int) -> str:
     facts = state.facts
     account = "nobody's number" if facts.account is None else clean(facts.account)
     if account_name:
         account += f" ({clean(account_name)})"
-    to = f"{clean(facts.dialled or 'unknown number')} on {clean(facts.trunk)}, the exchange sent {clean(facts.dialled_raw)!r}"
+    sent = f"the exchange sent {clean(facts.dialled_raw) or 'no number'}"
+    to = f"{clean(facts.dialled or 'unknown number')} on {clean(facts.trunk)}, {sent}"
     if facts.placed is not None:
         then = clean(facts.placed.to) if facts.placed.to is not None else "nobody: the flow took the call"
         who = "by the account" if facts.placed.call_back is None else "as a call-back"
@@ -132,7 +147,7 @@ def _head(state: CallState, zone: tzinfo, account_name: str) -> str:
         ("outcome", state.outcome or "none yet: the call is going on, or exoflow was stopped during it"),
         ("why", _why(state)),
     ]
-    shown = [_wrapped(name, text) for name, text in lines if text]
+    shown = [_wrapped(name, text, width) for name, text in lines if text]
     return "\n".join([f"Call {facts.id}", *shown])
 
 
@@ -151,9 +166,9 @@ def _end(state: CallState, zone: tzinfo) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _journey(state: CallState, zone: tzinfo) -> str:
+def _journey(state: CallState, zone: tzinfo, width: int) -> str:
     explaining = next((e.seq for e in reversed(state.journey) if state.reason and e.code == state.reason), None)
-    lines = [journey_line(entry, zone, marked=entry.seq == explaining) for entry in state.journey]
+    lines = [journey_line(entry, zone, marked=entry.seq == explaining, width=width) for entry in state.journey]
     return "\n".join(["Journey", *(lines or ["  nothing is noted yet"])])
 
 
@@ -196,29 +211,29 @@ def _delivery(delivery: Delivery, zone: tzinfo) -> list[str]:
     return [*lines, clean(delivery.problem)] if delivery.problem else lines
 
 
-def _each(items: Iterable[Any], lines_of: Callable[[Any], list[str]]) -> list[str]:
+def _each(items: Iterable[Any], lines_of: Callable[[Any], list[str]], width: int) -> list[str]:
     """Numbered blocks: the first line of each bears the number, the others are indented beneath it."""
     shown = []
     for number, item in enumerate(items, 1):
         lead = f"{number:>{_MARGIN + 1}}  "
         for i, line in enumerate(lines_of(item)):
             first = lead if i == 0 else " " * len(lead)
-            shown.append(_filled(line, first, " " * len(lead)))
+            shown.append(_filled(line, first, " " * len(lead), width))
     return shown
 
 
 # --- words and figures ----------------------------------------------------------------------------
 
 
-def _wrapped(name: str, text: str) -> str:
+def _wrapped(name: str, text: str, width: int) -> str:
     lead = f"{'':{_MARGIN}}{name:<13}  "
-    return _filled(text, lead, " " * len(lead))
+    return _filled(text, lead, " " * len(lead), width)
 
 
-def _filled(text: str, first: str, then: str) -> str:
+def _filled(text: str, first: str, then: str, width: int) -> str:
     """Wrapped between words only: a path or a URL stays whole, to be copied."""
     return textwrap.fill(
-        text, WIDTH, initial_indent=first, subsequent_indent=then, break_long_words=False, break_on_hyphens=False
+        text, width, initial_indent=first, subsequent_indent=then, break_long_words=False, break_on_hyphens=False
     )
 
 
@@ -253,6 +268,20 @@ def _cause(q850: int | None, name: str) -> str:
     return " ".join(part for part in (f"cause {q850}" if q850 is not None else "", clean(name)) if part)
 
 
+def _facts(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """`key=value` for each fact that is known; a mapping's entries stand for themselves."""
+    for key, value in evidence.items():
+        if isinstance(value, Mapping):
+            yield from _facts(value)
+        elif value is not None and value != []:
+            yield f"{clean(key)}={_value(value)}"
+
+
 def _value(value: Any) -> str:
-    text = clean(",".join(map(str, value)) if isinstance(value, list) else value)
-    return f'"{text}"' if " " in text else text
+    """As an engineer writes it, never as Python does."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = ",".join(_value(part) for part in value) if isinstance(value, list) else clean(value)
+    return f'"{text}"' if " " in text and not text.startswith('"') else text

@@ -85,8 +85,7 @@ def _list(
     elif not states:
         click.echo("No calls." if account or outcome else "No calls yet.")
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        click.echo(show.call_list(states, lambda account_id: _zone(accounts, account_id), width, command=again))
+        click.echo(show.call_list(states, lambda account_id: _zone(accounts, account_id), terminal_columns(), command=again))
 
 
 def _one(reader: Reader, accounts: dict[str, Account], call_id: str, as_json: bool) -> None:
@@ -106,7 +105,13 @@ def _one(reader: Reader, accounts: dict[str, Account], call_id: str, as_json: bo
         return
     account = accounts.get(state.facts.account or "")
     zone = _zone(accounts, state.facts.account)
-    click.echo(show.call_sheet(state, zone, account_name=account.name if account else "", deliveries=deliveries))
+    name = account.name if account else ""
+    click.echo(show.call_sheet(state, zone, account_name=name, deliveries=deliveries, width=terminal_columns()))
+
+
+def terminal_columns() -> int | None:
+    """The terminal's width; None where the output goes to a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _zone(accounts: dict[str, Account], account_id: str | None) -> tzinfo:

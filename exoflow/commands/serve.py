@@ -31,7 +31,7 @@ TAKEN = (
 
 @click.command()
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), default=Path("exoflow.yaml"), show_default=True)
-@click.option("-v", "--verbose", is_flag=True, help="Also say what is normal.")
+@click.option("-v", "--verbose", is_flag=True, help="Also log what is normal: each call that arrives and ends, reloads.")
 def serve(path: Path, verbose: bool) -> None:
     """Answer calls: FreeSWITCH's `socket` application connects to us.
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from exoflow.calls import show
 from exoflow.calls.book import CallBook
-from exoflow.calls.model import CallFacts, Leg, Recording
+from exoflow.calls.model import CallFacts, Entry, Leg, Recording
 from exoflow.cli import main
 from exoflow.config.model import Account
 from exoflow.store import open_store, outbox
@@ -267,3 +267,38 @@ def test_a_narrow_terminal_cuts_the_reason_and_nothing_wraps(box):
     table = show.call_list(states, lambda account: ZoneInfo("Asia/Kolkata"), 80).split("\n\n")[0]
     assert max(len(line) for line in table.splitlines()) <= 80
     assert "…" in table
+
+
+def _sheet(store, call_id, width):
+    return show.call_sheet(CallBook(store).get(call_id), ZoneInfo("Asia/Kolkata"), width=width)
+
+
+@pytest.mark.parametrize("width", [120, 80, 40])
+def test_call_sheet_in_a_terminal_of_any_width_is_wrapped_between_words(box, width):
+    _, store = box
+    fill(store)
+    sheet, wide = _sheet(store, MISSED, width), _sheet(store, MISSED, None)
+    assert max(map(len, sheet.splitlines())) <= max(width, show.MIN_WIDTH)
+    assert sheet.split() == wide.split()
+
+
+def test_evidence_is_shown_as_an_engineer_writes_it():
+    facts = {"alerting": True, "early": False, "diverted_from": None, "values": {"party": "4"}, "seconds": 2.0}
+    entry = Entry(1, ARRIVED, "C", "set.done", "Known from here", None, {**facts, "keys": ["1", "2"], "legs": []})
+    beneath = show.journey_line(entry, UTC).splitlines()[1].strip()
+    assert beneath == "(set.done  alerting=yes  early=no  party=4  seconds=2  keys=1,2)"
+
+
+def test_each_arrival_and_each_end_is_one_line_in_the_log(box, caplog):
+    _, store = box
+    with caplog.at_level("INFO", "exoflow.calls"):
+        fill(store)
+    lines = [record.getMessage() for record in caplog.records if record.name == "exoflow.calls"]
+    assert lines == [
+        "call 5a5a5a5a from +919876543210 to +918030752400 on 'PRI1': acme, flow main",
+        "call 5a5a5a5a ended after 9.0 s: missed (agents.busy)",
+        "call 7b7b7b7b from withheld to +918030752400 on 'PRI1': acme, flow main",
+        "call 7b7b7b7b ended after 99.3 s, 92.3 s of talk: answered",
+        "call 9c9c9c9c from '\\x1b[2J' to '99' on 'PRI1': in no account",
+        "call 9c9c9c9c ended after 0.0 s: refused (did.unknown)",
+    ]
