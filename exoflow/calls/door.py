@@ -26,7 +26,7 @@ Ended = Literal["caller", "exoflow", "switch"]
 REFUSALS = {
     "limit": "the trunk had as many calls as it may have; raise exoflow_max_in in vars.xml if the line has more channels, "
     "or add a line",
-    "drain": "the box is being emptied; `fs_cli -x 'global_setvar exoflow_drain false'` lets calls in again",
+    "drain": "the box is being emptied; `fs_cli -x 'global_setvar exoflow_drain=false'` lets calls in again",
     "number": "the exchange sent no digits that could be routed; ask the operator what it sends as the called number",
     "caller": "the caller's number was none that a telephone has (a line break or an expansion in it); look whom the SIP "
     "gateway lets in",

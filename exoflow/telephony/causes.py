@@ -146,7 +146,7 @@ _OUTCOMES: Final[dict[int, LegOutcome]] = (
 _NO_ANSWER: Final = frozenset({18, 19, 102, 802, 807})
 
 _CURES: Final[dict[LegOutcome, str]] = {
-    "busy": "The agent was on another call; the next agent is tried.",
+    "busy": "The agent was on another call.",
     "rejected": "The agent or the phone refused the call; ask the agent, or look for call blocking on the phone.",
     "unreachable": "The network could not reach the phone; if it happens often, check the number and the phone's coverage.",
     "bad_number": "Correct the agent's number.",
