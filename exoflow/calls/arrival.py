@@ -10,8 +10,8 @@ from exoflow.calls.call import Call
 from exoflow.calls.model import CallFacts
 from exoflow.config.model import Config, Route
 from exoflow.lines import trunks
+from exoflow.telephony.numbers import bare, in_context, to_e164
 from exoflow.telephony.numbers import caller as read_caller
-from exoflow.telephony.numbers import to_e164
 
 MAX_DIGITS = 20  # of what the exchange sent; E.164 has 15
 
@@ -27,14 +27,15 @@ class Sent:
     caller: str
     hidden: bool  # presentation restricted
     diverted_from: str = ""
+    caller_context: str = ""  # exo_caller_context
 
 
 def read(config: Config, sent: Sent, call_id: str = "") -> tuple[CallFacts, list[Route]]:
     """The call's facts, and the numbers that its digits can mean: one, if it is somebody's. A new id unless one is given."""
     trunk = trunks.named(config.trunks, sent.trunk) or sent.trunk
-    dialled, raw = sent.dialled[:MAX_DIGITS], sent.caller[:MAX_DIGITS]
+    dialled, raw = bare(sent.dialled)[:MAX_DIGITS], bare(sent.caller)[:MAX_DIGITS]
     std_code = config.trunks[trunk].std_code if trunk in config.trunks else None
-    number, withheld = read_caller(raw, hidden=sent.hidden, std_code=std_code)
+    number, withheld = read_caller(in_context(raw, sent.caller_context), hidden=sent.hidden, std_code=std_code)
     routes = config.candidates(dialled, trunk)
     route = routes[0] if len(routes) == 1 else None
     diverted = to_e164(sent.diverted_from, std_code)

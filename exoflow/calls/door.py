@@ -78,6 +78,7 @@ def record(book: CallBook, config: Config, end: CallEnd, served: Served | None =
         caller=end.caller_raw,
         hidden=end.withheld,
         diverted_from=end.diverted_raw,
+        caller_context=end.variables.get("exo_caller_context", ""),
     )
     # an app may have had it, and died before the record was on disk
     facts, routes = arrival.read(config, sent, end.call_id)

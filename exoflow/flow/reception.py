@@ -92,6 +92,7 @@ class Reception:
             caller=channel.get("Caller-Caller-ID-Number"),
             hidden=channel.get("Caller-Privacy-Hide-Number") == "true",
             diverted_from=channel.variable("exo_diverted_from"),
+            caller_context=channel.variable("exo_caller_context"),
         )
         return arrival.read(parts.config, sent)
 

@@ -18,6 +18,8 @@ _WRITTEN = re.compile(r"\+?[0-9]{6,17}")
 _AGENT = re.compile(r"\+?[0-9]{8,17}")
 _STD_CODE = re.compile(r"[0-9]{2,4}")
 _PREFIX = re.compile(r"[0-9]{0,6}")
+_URI = re.compile(r"(?:sips?:|tel:)?([^;@]*)", re.IGNORECASE)
+_CONTEXT = re.compile(r"[0-9]{1,7}")
 _TAIL = re.compile(r"[0-9]{2,10}")  # what exchanges send as called number (facts, section 4)
 _NATIONAL_DIGITS = 10
 _SEPARATORS = str.maketrans("", "", " -")
@@ -35,6 +37,21 @@ _RINGABLE = frozenset(
 _NOT_TOLD = frozenset(
     {"", "anonymous", "unknown", "restricted", "private", "unavailable", "withheld", "blocked", "anonymous.invalid", "_undef_"}
 )
+
+
+def bare(text: str) -> str:
+    """The number alone of what SIP tells as one: no scheme, parameters (RFC 3966, RFC 4694) or host; `%2B` is a plus."""
+    found = _URI.match(text.strip())
+    return re.sub("%2b", "+", found[1] if found else "", flags=re.IGNORECASE)
+
+
+def in_context(digits: str, context: str) -> str:
+    """A local number with its context's digits (RFC 3966, 5.1.5) as an international one. As it is if it has none, or if the
+    context is India and the two make no number of ours: exchanges leave the area's code to the trunk."""
+    if _CONTEXT.fullmatch(context) is None or digits.startswith("+"):
+        return digits
+    whole = f"+{context}{digits}"
+    return digits if context.startswith("91") and to_e164(whole) is None else whole
 
 
 def to_e164(text: str, std_code: str | None = None) -> str | None:

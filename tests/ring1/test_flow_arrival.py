@@ -44,6 +44,50 @@ def test_full_numbers_in_any_form(hall: Start, dialled: str) -> None:
     assert state.facts.dialled == OURS
 
 
+@pytest.mark.parametrize("form", ["{};npdi", "{};rn=+91803075;npdi", "{};phone-context=+91", "{}@10.0.0.1", "+{};user=x"])
+def test_a_called_number_may_have_parameters_behind_it(hall: Start, form: str) -> None:
+    h = hall(FLOW)
+    _, state = h.run(to=form.format(OURS.removeprefix("+")))
+    assert (state.facts.dialled, state.facts.dialled_raw) == (OURS, OURS.removeprefix("+"))
+    assert state.outcome == "served"
+
+
+@pytest.mark.parametrize(
+    ("to", "dialled"),
+    [
+        ("8030752400;phone-context=+91", OURS),
+        ("30752400;isub=1;Phone-Context=+9180", OURS),
+        ("8030752400;phone-context=exchange.example", OURS),
+        ("8030752400;phone-context=+65", None),  # the number of somebody in Singapore
+    ],
+)
+def test_a_called_numbers_context_is_heeded(hall: Start, to: str, dialled: str | None) -> None:
+    h = hall(FLOW)
+    _, state = h.run(to=to)
+    assert state.facts.dialled == dialled
+    assert (state.outcome, state.reason) == (("served", "") if dialled else ("refused", "number.unknown"))
+
+
+@pytest.mark.parametrize(
+    ("caller", "parameters", "e164"),
+    [
+        ("98123456", "phone-context=+65", "+6598123456"),
+        ("98123456", "isub=1;phone-context=+65;x=y", "+6598123456"),
+        ("9811100001", "phone-context=+91", "+919811100001"),
+        ("30752400", "phone-context=+91", "+918030752400"),  # the area is the trunk's
+        ("30752400", "phone-context=+9144", "+914430752400"),
+        ("9811100001", "phone-context=exchange.example", "+919811100001"),
+        ("9811100001", "npdi;cpc=ordinary", "+919811100001"),
+        ("98123", "phone-context=+65", None),
+    ],
+)
+def test_a_callers_number_with_its_context(hall: Start, caller: str, parameters: str, e164: str | None) -> None:
+    """mod_sofia takes parameters off the caller's number and keeps them in sip_name_params (sofia.c:10937)."""
+    h = hall(FLOW)
+    _, state = h.run(from_number=caller, variables={"sip_name_params": parameters})
+    assert state.facts.caller == e164
+
+
 def test_a_diversion_is_kept(hall: Start) -> None:
     h = hall(FLOW, account={"numbers": [number(OURS, diverted_from="+918040001234")]})
     _, state = h.run()
@@ -101,7 +145,7 @@ def test_a_withheld_caller_is_served_like_any_other(hall: Start, given: dict[str
     assert state.outcome == "served"
 
 
-@pytest.mark.parametrize("raw", ["12", "999", "98111000011111111111", "abc", "9811100001;x=1"])
+@pytest.mark.parametrize("raw", ["12", "999", "98111000011111111111", "abc", "9811100001x1"])
 def test_an_unreadable_caller_is_served_and_told_raw(hall: Start, raw: str) -> None:
     h = hall(FLOW)
     _, state = h.run(from_number=raw)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoflow.errors import UnsafeText
-from exoflow.telephony.numbers import agent_number, caller, dial_digits, national, tail_matches, to_e164
+from exoflow.telephony.numbers import agent_number, bare, caller, dial_digits, in_context, national, tail_matches, to_e164
 
 
 @pytest.mark.parametrize(
@@ -180,3 +180,39 @@ def test_dial_digits():
 def test_dial_digits_refuses_all_else(e164, prefix):
     with pytest.raises(UnsafeText):
         dial_digits(e164, prefix)
+
+
+@pytest.mark.parametrize(
+    ("told", "number"),
+    [
+        ("+918030752400", "+918030752400"),
+        ("+918030752400;npdi", "+918030752400"),
+        ("%2B918030752400;rn=%2B91803075;npdi", "+918030752400"),
+        ("%2b918030752400", "+918030752400"),
+        ("8030752400;phone-context=+91", "8030752400"),
+        ("tel:+918030752400;phone-context=example.com", "+918030752400"),
+        ("sip:+918030752400;npdi@10.0.0.1;user=phone", "+918030752400"),
+        ("SIPS:8030752400@exchange.example", "8030752400"),
+        ("anonymous@anonymous.invalid", "anonymous"),
+        ("", ""),
+        (";npdi", ""),
+    ],
+)
+def test_what_sip_puts_around_a_number_is_no_part_of_it(told, number):
+    assert bare(told) == number
+
+
+@pytest.mark.parametrize(
+    ("digits", "context", "whole"),
+    [
+        ("98123456", "65", "+6598123456"),
+        ("9811100001", "91", "+919811100001"),
+        ("30752400", "9180", "+918030752400"),
+        ("30752400", "91", "30752400"),
+        ("+919811100001", "65", "+919811100001"),
+        ("9811100001", "", "9811100001"),
+        ("9811100001", "${x}", "9811100001"),
+    ],
+)
+def test_a_local_number_and_its_context(digits, context, whole):
+    assert in_context(digits, context) == whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,30 @@ def test_what_is_no_number_is_unallocated() -> None:
         assert (phone.cause, phone.session.channel.variables["exo_refused"]) == ("UNALLOCATED_NUMBER", "number")
 
 
+NAMES = ("died", "lease", "guard", "round", "fallback", "announcement", "record", "again_62efa520d8259b42bc490ac5")
+
+
+@pytest.mark.parametrize("name", [*(f"exoflow_{name}" for name in NAMES), "EXOFLOW_LEASE", "frontdesk", "+", ";npdi"])
+def test_no_name_of_the_dialplans_own_can_be_dialled(name: str) -> None:
+    """Whatever the exchange sends: no app is asked, and no other application runs."""
+    with running() as (switch, _):
+        phone = switch.call(name, FROM)
+        assert phone.wait(WAIT)
+        assert phone.session is not None
+        assert (phone.cause, phone.session.channel.variables["exo_refused"]) == ("UNALLOCATED_NUMBER", "number")
+        assert phone.session.channel.variables["exo_trunk"] == "PRI1"
+        assert [name for name, _, _ in phone.session.ran if name not in ("set", "hangup")] == []
+        assert phone.answered_at is None
+
+
+def test_the_dialplan_knows_its_own_names() -> None:
+    """A name that is new here belongs to NAMES."""
+    text = "".join(path.read_text() for path in (PROJECT / "dialplan" / "from-pri").glob("*.xml"))
+    found = set(re.findall(r'(?:expression="\^|data=")exoflow_([a-z]+)(?:\$| XML|_")', text))
+    found |= {name for some in re.findall(r"exoflow_\(\?:([a-z|]+)\)", text) for name in some.split("|")}
+    assert found <= {name.partition("_")[0] for name in NAMES}, found
+
+
 def test_a_transfer_takes_a_forward_and_without_any_the_call_ends() -> None:
     with running() as (switch, app):
         phone = switch.call(TO, FROM)
@@ -265,7 +290,7 @@ def test_reloadxml_reads_the_files_again_and_keeps_what_it_had_when_they_are_bro
     with running() as (switch, _):
         switch.dialplan = Dialplan(copy / f"{CONTEXT}.xml")
         link = event_socket(switch.event_socket_address)
-        unknown = copy / "from-pri" / "90-unknown.xml"
+        unknown = copy / "from-pri" / "15-numbers.xml"
         unknown.write_text(unknown.read_text().replace("UNALLOCATED_NUMBER", "INVALID_NUMBER_FORMAT"))
         assert link.api("reloadxml") == "+OK [Success]\n"
         unknown.write_text("<extension>")
