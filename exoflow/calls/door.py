@@ -79,12 +79,13 @@ def record(book: CallBook, config: Config, end: CallEnd, served: Served | None =
         hidden=end.withheld,
         diverted_from=end.diverted_raw,
         caller_context=end.variables.get("exo_caller_context", ""),
+        **arrival.types(lambda name: end.variables.get(name, "")),
     )
     # an app may have had it, and died before the record was on disk
     facts, routes = arrival.read(config, sent, end.call_id)
     call = book.open(facts, routes[0].account if len(routes) == 1 else None)
     call.state.config = config.kept.hash
-    arrival.note(call)
+    arrival.note(call, sent)
     if end.refused:
         return _refused(call, end)
     if end.fallback:

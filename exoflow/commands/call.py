@@ -92,10 +92,11 @@ def call(
     from exoflow.commands.inprocess import started
     from exoflow.commands.loading import loaded
     from exoflow.commands.terminal import Terminal
-    from exoflow.sim.switch import exchange_digits
+    from exoflow.sim.switch import exchange_number
 
     for name, number in (("--to", to), ("--from", from_number)):
-        if not exchange_digits(number).isascii() or not exchange_digits(number).isdigit():
+        digits, _ = exchange_number(number)
+        if not (digits.isascii() and digits.isdigit()):
             raise click.BadParameter(f"{number!r} is no number; write e.g. +918030752400", param_hint=name)
     if not set(keys or "") <= set("0123456789*#-"):
         raise click.BadParameter(f"{keys!r} has what no phone has; there are 0 to 9, * and #", param_hint="--keys")

@@ -17,7 +17,7 @@ from exoflow.config.people import Agent, Group
 from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Language, Secret
 from exoflow.config.steps import AnyStep, Located, Name, OurNumber, Prompt, Strict, Url
 from exoflow.config.turns import Argument, Arguments, GivenArgument, LanguageStep, entry_name
-from exoflow.telephony.numbers import tail_matches, to_e164
+from exoflow.telephony.numbers import NumberType, tail_matches, to_e164
 
 # what may stand in a dial string as a span's or gateway's name (telephony/dialstring.py)
 TRUNK_NAME = r"^[A-Za-z0-9_.-]{1,64}$"
@@ -388,10 +388,11 @@ class Config:
     spill: Path | None = None
     kept: Kept = field(default_factory=Kept)
 
-    def candidates(self, dialled_raw: str, trunk: str) -> list[Route]:
+    def candidates(self, dialled_raw: str, trunk: str, ton: NumberType | None = None) -> list[Route]:
         """The numbers of this trunk that the digits sent by the exchange can mean, by the best kind of match.
 
         Best is the `dnis` an engineer wrote, then the full number in any usual form, then 2 to 10 digits of its end.
+        `ton` is the type of number that the exchange told.
         """
         std_code = self.trunks[trunk].std_code if trunk in self.trunks else None
         routes = [
@@ -401,7 +402,7 @@ class Config:
             if number.trunk == trunk
         ]
         digits = dialled_raw.removeprefix("+")
-        full = to_e164(dialled_raw, std_code)
+        full = to_e164(dialled_raw, std_code, ton)
         by_dnis = [r for r in routes if r.number.dnis == digits]
         by_number = [r for r in routes if full is not None and r.number.number == full]
         return by_dnis or by_number or [r for r in routes if tail_matches(digits, r.number.number)]

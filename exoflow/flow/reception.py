@@ -51,11 +51,12 @@ class Reception:
             session.hang_up("NORMAL_TEMPORARY_FAILURE")
             return
         parts = self._parts(None)
-        facts, routes = self._facts(parts, session.channel, session.uuid)
+        sent = _sent(session.channel, session.uuid)
+        facts, routes = arrival.read(parts.config, sent)
         route = routes[0] if len(routes) == 1 else None
         call = self._book.open(facts, route.account if route is not None else None)
         call.state.config = parts.config.kept.hash
-        arrival.note(call)
+        arrival.note(call, sent)
         if route is None:
             _turn_away(session, call, routes)
             return
@@ -73,28 +74,16 @@ class Reception:
         parts = self._parts(None)
         call = self._book.resume(session.uuid) if session.channel.variable(PLACED) else None
         if call is None:
-            facts, routes = self._facts(parts, session.channel, session.uuid)
+            sent = _sent(session.channel, session.uuid)
+            facts, routes = arrival.read(parts.config, sent)
             call = self._book.open(facts, routes[0].account if len(routes) == 1 else None)
             call.state.config = parts.config.kept.hash
-            arrival.note(call)
+            arrival.note(call, sent)
         most = parts.config.switch.max_calls
         text = f"Refused: {most} calls at once are the limit of this process; raise switch.max_calls if the machine bears more"
         call.note("B", "calls.limit", text)
         call.caller_gone(None, REFUSED_CAUSE, REFUSED_Q850, "exoflow")
         call.close("refused", "calls.limit")
-
-    def _facts(self, parts: Parts, channel: Headers, channel_uuid: str) -> tuple[CallFacts, list[Route]]:
-        sent = arrival.Sent(
-            channel=channel_uuid,
-            created_at=_created(channel),
-            trunk=channel.variable("exo_trunk"),
-            dialled=channel.variable("exo_did") or channel.get("Caller-Destination-Number"),
-            caller=channel.get("Caller-Caller-ID-Number"),
-            hidden=channel.get("Caller-Privacy-Hide-Number") == "true",
-            diverted_from=channel.variable("exo_diverted_from"),
-            caller_context=channel.variable("exo_caller_context"),
-        )
-        return arrival.read(parts.config, sent)
 
     def finish(self, call: Call, end: CallEnd) -> None:
         """The caller has left while no app had the call: what had been done meanwhile counts, the steps that need no caller are
@@ -176,6 +165,20 @@ def _entry(facts: CallFacts, account: Account) -> str | None:
         return made if placed.account_of(account, facts.placed) is not account else None
     name = next((n.entry for n in account.numbers if (n.number, n.flow) == (facts.dialled, facts.flow)), facts.flow)
     return name if name in account.flows else None
+
+
+def _sent(channel: Headers, channel_uuid: str) -> arrival.Sent:
+    return arrival.Sent(
+        channel=channel_uuid,
+        created_at=_created(channel),
+        trunk=channel.variable("exo_trunk"),
+        dialled=channel.variable("exo_did") or channel.get("Caller-Destination-Number"),
+        caller=channel.get("Caller-Caller-ID-Number"),
+        hidden=channel.get("Caller-Privacy-Hide-Number") == "true",
+        diverted_from=channel.variable("exo_diverted_from"),
+        caller_context=channel.variable("exo_caller_context"),
+        **arrival.types(channel.variable),
+    )
 
 
 def _created(channel: Headers) -> datetime:

@@ -156,7 +156,15 @@ class Digits:
         trunk, digits = number.trunk, number.number.removeprefix("+")
         national = digits.removeprefix("91")
         std_code = self._config.trunks[trunk].std_code or ""
-        written = [number.dnis or "", f"00{digits}", digits, f"0{national}", national, national.removeprefix(std_code)]
+        written = [
+            number.dnis or "",
+            f"00{digits}",
+            f"0{digits}",
+            digits,
+            f"0{national}",
+            national,
+            national.removeprefix(std_code),
+        ]
         written += [digits[-count:] for count in TAIL_DIGITS]
         possible = [form for form in dict.fromkeys(written) if 2 <= len(form) <= 15]
         small = self._beside(trunk, {digits[-2:], *possible})

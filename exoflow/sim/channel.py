@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from gevent.event import Event
@@ -28,6 +28,10 @@ _STATE_NUMBERS = {
 _TIMES = ("Answered", "Progress", "Progress-Media", "Hangup", "Transfer", "Resurrect", "Bridged", "Last-Hold", "Hold-Accum")
 
 
+# fields of the dialplan alone: no event has them (switch_caller.c:255-274)
+TYPE_FIELDS = ("caller_ton", "destination_number_ton", "rdnis_ton")
+TON_UNDEF = 255  # SWITCH_TON_UNDEF
+
 _DURATIONS = {"sec": "duration", "msec": "mduration", "usec": "uduration"}
 
 
@@ -46,12 +50,14 @@ class Channel:
         context: str = "from-pri",
         rdnis: str = "",
         withheld: bool = False,
+        types: Mapping[str, int] | None = None,
         trunk: Trunk | None = None,
         timeslot: int = 0,
     ) -> None:
         self.switch, self.direction, self.name = switch, direction, name
         self.uuid = uuid or str(uuids.uuid4())
         self.destination, self.caller, self.context, self.rdnis, self.withheld = destination, caller, context, rdnis, withheld
+        self._types = dict(types or {})  # of its numbers: caller_ton, destination_number_ton, rdnis_ton
         self.trunk, self.timeslot = trunk, timeslot
         self.session: Session | None = None
         self.call_uuid = self.uuid
@@ -102,6 +108,8 @@ class Channel:
 
     def field(self, name: str) -> str:
         """A field of the caller profile by the name that the dialplan has for it; empty when there is none."""
+        if name in TYPE_FIELDS:
+            return str(self._types.get(name, TON_UNDEF))
         number = "" if self.withheld else self.caller
         return {
             "dialplan": "XML", "username": number, "caller_id_name": number, "caller_id_number": number, "ani": number,

@@ -29,6 +29,7 @@ from exoflow.sim.listener import Listener
 from exoflow.sim.phone import Notice, Phone
 from exoflow.sim.session import Session
 from exoflow.sim.trunk import Trunk
+from exoflow.telephony.numbers import NumberType
 
 if TYPE_CHECKING:
     from exoflow.sim.originate import Attempt
@@ -205,13 +206,18 @@ class EmbeddedSwitch:
         keys: str | Iterable[str] = "",
         withheld: bool = False,
         rdnis: str | None = None,
+        caller_ton: int | None = None,
+        destination_number_ton: int | None = None,
+        rdnis_ton: int | None = None,
         trunk: str | None = None,
         speaks: float = 4.0,
         on_event: Notice | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> Phone:
-        """A caller dials `to`. An exchange in India sends `+91…` numbers as their ten digits; anything else goes as it is.
+        """A caller dials `to`. An exchange in India sends `+91…` numbers as their ten digits, those of other
+        countries without their plus, and says which of the two they are; anything else goes as it is.
 
+        `caller_ton`, `destination_number_ton`, `rdnis_ton`: the type of number instead (NumberType), or 255 for none.
         `keys`: a text is used up question by question (`-` lets one pass); a list has one item a question, "" for silence.
         """
         span = self.trunks[trunk] if trunk else next(iter(self.trunks.values()))
@@ -222,15 +228,22 @@ class EmbeddedSwitch:
             self.turned_away += 1
             phone.turned_away("NORMAL_CIRCUIT_CONGESTION")
             return phone
-        digits = exchange_digits(to)
+        digits, dialled_type = exchange_number(to)
+        caller, caller_type = exchange_number(from_number)
+        diverted_from, diverted_type = exchange_number(rdnis or "")
         channel = Channel(
             self,
             "inbound",
             f"FreeTDM/{span.span_id}:{slot}/{digits}",
             destination=digits,
-            caller="" if withheld else exchange_digits(from_number),
-            rdnis=exchange_digits(rdnis or ""),
+            caller="" if withheld else caller,
+            rdnis=diverted_from,
             withheld=withheld,
+            types={
+                "caller_ton": caller_type if caller_ton is None else caller_ton,
+                "destination_number_ton": dialled_type if destination_number_ton is None else destination_number_ton,
+                "rdnis_ton": diverted_type if rdnis_ton is None else rdnis_ton,
+            },
             trunk=span,
             timeslot=slot,
         )
@@ -305,7 +318,11 @@ def _hosts(app: Address | Sequence[Address]) -> str:
     return "|".join(f"{address[0]}:{address[1]}" for address in addresses)  # type: ignore[index]
 
 
-def exchange_digits(number: str) -> str:
-    """The digits an Indian exchange sends for a number: the national ten without prefix, others without their plus."""
-    digits = number.removeprefix("+")
-    return digits[2:] if number.startswith("+91") and len(digits) == 12 else digits
+def exchange_number(number: str) -> tuple[str, NumberType]:
+    """The digits an Indian exchange sends for a number, and their type: the national ten without prefix, those of other
+    countries without their plus."""
+    if not number.startswith("+"):
+        return number, NumberType.UNKNOWN
+    if number.startswith("+91") and len(number) == 13:
+        return number[3:], NumberType.NATIONAL
+    return number[1:], NumberType.INTERNATIONAL

@@ -2,11 +2,15 @@
 
 Rules of India (facts, pri-and-freetdm.md section 11): country code 91, trunk prefix 0, international prefix 00,
 ten national digits (an STD code of 2 to 4 and 6 to 8 more, or a mobile), toll-free numbers of ten or eleven.
+
+An ISDN exchange tells the type of number (TON) beside the digits: `6591234567` alone is an Indian
+number, `6591234567` of the type international is one of Singapore.
 """
 
 from __future__ import annotations
 
 import re
+from enum import IntEnum
 
 import phonenumbers
 from phonenumbers import PhoneNumberType
@@ -54,25 +58,55 @@ def in_context(digits: str, context: str) -> str:
     return digits if context.startswith("91") and to_e164(whole) is None else whole
 
 
-def to_e164(text: str, std_code: str | None = None) -> str | None:
+class NumberType(IntEnum):
+    """Type of number as ISDN has it (Q.931 section 4.5.10), and FreeSWITCH in `caller_ton`."""
+
+    UNKNOWN = 0
+    INTERNATIONAL = 1
+    NATIONAL = 2
+    NETWORK_SPECIFIC = 3
+    SUBSCRIBER = 4
+    ABBREVIATED = 6
+
+
+_TYPES = {str(ton.value): ton for ton in NumberType}
+_OWN_PLAN = (NumberType.NETWORK_SPECIFIC, NumberType.ABBREVIATED)  # no digits of a local exchange
+
+
+def number_type(code: str) -> NumberType | None:
+    """Of the code that a switch tells; None for no code (SIP has none) and for one that means nothing."""
+    return _TYPES.get(code)
+
+
+def to_e164(text: str, std_code: str | None = None, ton: NumberType | None = None) -> str | None:
     """The number in E.164 (`+918030752400`), or None if the text is no telephone number.
 
     Strict: ASCII digits, one `+` in front, spaces and dashes between; no letters, extensions or other scripts' digits.
-    Taken: `+91…`, `0091…`, `91…` (12 digits), `0` and 10 digits, 10 digits, 1800 and 1860 numbers, `+` or `00` and any
-    country, and with the line's `std_code` also 6 to 8 digits of its own exchange.
+    Taken: `+91…`, `0091…`, `091…` (13 digits), `91…` (12 digits), `0` and 10 digits, 10 digits, 1800 and
+    1860 numbers, `+` or `00` and any country, and with the line's `std_code` also 6 to 8 digits of its
+    own exchange.
+
+    `ton` is what the exchange tells of the digits. International digits begin with their country code,
+    whatever else they look like; those of an operator's own plan are never completed by `std_code`.
+    All other types leave the reading to the digits, for exchanges tell national ones wrongly.
     """
     written = text.strip(" ").translate(_SEPARATORS)
     if _WRITTEN.fullmatch(written) is None:
         return None
-    return _possible(_international(written, std_code))
+    return _possible(_international(written, None if ton in _OWN_PLAN else std_code, ton))
 
 
-def _international(written: str, std_code: str | None) -> str | None:
+def _international(written: str, std_code: str | None, ton: NumberType | None) -> str | None:
     """Adds what is missing in front; None if the digits have no reading."""
-    if written.startswith("+"):
+    if written.startswith("+") and not written.startswith("+0"):
         return written
+    written = written.removeprefix("+")  # no country code begins with 0: the plus is a gateway's mistake
+    if ton is NumberType.INTERNATIONAL:
+        return f"+{written.lstrip('0')}"
     if written.startswith("00"):
         return f"+{written[2:]}"
+    if written.startswith("091") and len(written) in (13, 14):  # 0 before a whole number, as some exchanges send
+        return f"+{written[1:]}"
     if written.startswith("0"):
         return f"+91{written[1:]}"
     if len(written) == _NATIONAL_DIGITS or (len(written) == 11 and written.startswith("18")):
@@ -136,7 +170,7 @@ def agent_number(text: str) -> str:
     return e164
 
 
-def caller(raw: str, *, hidden: bool, std_code: str | None = None) -> tuple[str | None, bool]:
+def caller(raw: str, *, hidden: bool, std_code: str | None = None, ton: NumberType | None = None) -> tuple[str | None, bool]:
     """The caller's number in E.164, or None; and whether it was withheld.
 
     `hidden` is the presentation indicator (Caller-Privacy-Hide-Number): a restricted number goes to nobody, even where
@@ -145,7 +179,7 @@ def caller(raw: str, *, hidden: bool, std_code: str | None = None) -> tuple[str 
     told = raw.strip().lower()
     if hidden or told in _NOT_TOLD or (told.isascii() and told.isdigit() and not told.strip("0")):
         return None, True
-    return to_e164(raw, std_code), False
+    return to_e164(raw, std_code, ton), False
 
 
 def tail_matches(dialled: str, e164: str) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from hall import ASHA, BYE, CALLER, OURS, RAVI, Hall, codes, entry, eventually, menu, say
 
 from exoflow.sim import AgentScript
+from exoflow.telephony.numbers import national
 
 Start = Callable[..., Hall]
 FLOW = {"hello": say("Hi."), "bye": BYE}
@@ -154,6 +155,60 @@ def test_an_unreadable_caller_is_served_and_told_raw(hall: Start, raw: str) -> N
     assert told.stage == "B"
     assert repr(raw) in told.text
     assert state.outcome == "served"
+
+
+@pytest.mark.parametrize(
+    ("digits", "ton", "e164", "shown"),
+    [
+        ("6591234567", 1, "+6591234567", "international"),
+        ("9811100001", 2, CALLER, "national"),
+        ("30752401", 4, "+918030752401", "subscriber"),
+        ("9811100001", 0, CALLER, "unknown"),
+        ("9811100001", 7, CALLER, None),  # reserved
+        ("9811100001", 255, CALLER, None),  # SIP tells none
+        ("0919811100001", 0, CALLER, "unknown"),
+    ],
+)
+def test_the_callers_type_of_number_decides_how_it_is_read(
+    hall: Start, digits: str, ton: int, e164: str, shown: str | None
+) -> None:
+    steps = {"tell": {"passthru": {"url": "crm:/passthru"}, "ok": "bye", "redirect": "bye"}, "bye": BYE}
+    h = hall(steps)
+    _, state = h.run(from_number=digits, caller_ton=ton)
+    assert (state.facts.caller, state.facts.caller_raw) == (e164, digits)
+    assert entry(state, "call.arrived").evidence.get("caller_ton") == shown
+    assert h.crm.to("/passthru")[0].get("From") == national(e164)
+
+
+@pytest.mark.parametrize(
+    ("number", "digits", "ton"),
+    [
+        ("+919811100001", "9811100001", "national"),
+        ("+6591234567", "6591234567", "international"),
+        ("9811100001", "9811100001", "unknown"),
+    ],
+)
+def test_the_embedded_switch_sends_a_number_as_an_exchange_does(hall: Start, number: str, digits: str, ton: str) -> None:
+    h = hall(FLOW)
+    _, state = h.run(from_number=number)
+    assert (state.facts.caller_raw, entry(state, "call.arrived").evidence["caller_ton"]) == (digits, ton)
+
+
+def test_a_diversion_from_abroad(hall: Start) -> None:
+    h = hall(FLOW)
+    _, state = h.run(rdnis="+6591234567")
+    assert state.facts.diverted_from == "+6591234567"
+    _, state = h.run(rdnis="6591234567", rdnis_ton=1)
+    assert state.facts.diverted_from == "+6591234567"
+    _, state = h.run(rdnis="40001234", rdnis_ton=4)
+    assert state.facts.diverted_from == "+918040001234"
+
+
+@pytest.mark.parametrize(("digits", "ton"), [("918030752400", 1), ("8030752400", 2), ("30752400", 4), ("2400", 3)])
+def test_the_dialled_numbers_type(hall: Start, digits: str, ton: int) -> None:
+    h = hall(FLOW)
+    _, state = h.run(to=digits, destination_number_ton=ton)
+    assert state.facts.dialled == OURS
 
 
 # --- unanswered until a step needs the line -------------------------------------------------------------

@@ -85,6 +85,18 @@ def test_a_call_while_exoflow_is_away_is_served_by_the_fallback_and_recorded_by_
     assert h.crm.deliveries[0].event["type"] == "call.missed"
 
 
+def test_a_caller_from_abroad_while_exoflow_is_away(hall: Start) -> None:
+    """No CDR has the type of number but by the dialplan's variable."""
+    h = hall({"hello": say("Hi."), "bye": BYE})
+    h.service.stop()
+    phone = h.call(from_number="+6591234567", rdnis="+6598765432")
+    assert phone.wait(WAIT)
+    h.serve()
+    facts = only_record(h).facts
+    assert (facts.caller, facts.caller_raw) == ("+6591234567", "6591234567")
+    assert facts.diverted_from == "+6598765432"
+
+
 def test_a_caller_who_leaves_before_the_fallback(hall: Start) -> None:
     h = hall({"hello": say("Hi."), "bye": BYE})
     h.service.stop()

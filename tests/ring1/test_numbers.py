@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exoflow.errors import UnsafeText
-from exoflow.telephony.numbers import agent_number, bare, caller, dial_digits, in_context, national, tail_matches, to_e164
+from exoflow.telephony.numbers import (
+    NumberType,
+    agent_number,
+    bare,
+    caller,
+    dial_digits,
+    in_context,
+    national,
+    number_type,
+    tail_matches,
+    to_e164,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +33,11 @@ from exoflow.telephony.numbers import agent_number, bare, caller, dial_digits, i
         ("1800123456", "+911800123456"),
         ("18602662345", "+9118602662345"),
         ("1401234567", "+911401234567"),  # telemarketers call, though nobody may ring them
+        ("0919876543210", "+919876543210"),  # 0 before a whole number, as some exchanges send
+        ("09118001234567", "+9118001234567"),
+        ("09180307524", "+919180307524"),  # 0 before a national one that begins with 91
+        ("+09876543210", "+919876543210"),  # a gateway's plus before the trunk prefix
+        ("+00919876543210", "+919876543210"),
         ("+14155552671", "+14155552671"),
         ("0014155552671", "+14155552671"),
         ("+442079460000", "+442079460000"),
@@ -79,6 +95,56 @@ def test_other_texts_are_no_numbers(text):
 )
 def test_local_numbers_take_the_trunks_std_code(local, std_code, e164):
     assert to_e164(local, std_code) == e164
+
+
+@pytest.mark.parametrize(
+    ("digits", "ton", "e164"),
+    [
+        # of these each would be read as an Indian number, or as none, by its digits alone
+        ("6591234567", NumberType.INTERNATIONAL, "+6591234567"),
+        ("4791234567", NumberType.INTERNATIONAL, "+4791234567"),
+        ("9607771234", NumberType.INTERNATIONAL, "+9607771234"),
+        ("18085551234", NumberType.INTERNATIONAL, "+18085551234"),
+        ("447911123456", NumberType.INTERNATIONAL, "+447911123456"),
+        ("006591234567", NumberType.INTERNATIONAL, "+6591234567"),
+        ("06591234567", NumberType.INTERNATIONAL, "+6591234567"),
+        ("+6591234567", NumberType.INTERNATIONAL, "+6591234567"),
+        ("919876543210", NumberType.INTERNATIONAL, "+919876543210"),
+        ("0919876543210", NumberType.INTERNATIONAL, "+919876543210"),
+        ("00919876543210", NumberType.INTERNATIONAL, "+919876543210"),
+        # no country has this code: better no number than a stranger's
+        ("8030752400", NumberType.INTERNATIONAL, None),
+        ("30752400", NumberType.INTERNATIONAL, None),
+        ("9876543210", NumberType.NATIONAL, "+919876543210"),
+        ("09876543210", NumberType.NATIONAL, "+919876543210"),
+        ("6591234567", NumberType.NATIONAL, "+916591234567"),
+        ("919876543210", NumberType.NATIONAL, "+919876543210"),
+        ("18001234567", NumberType.NATIONAL, "+9118001234567"),
+        ("447911123456", NumberType.NATIONAL, None),
+        # what the digits say of themselves counts
+        ("+6591234567", NumberType.NATIONAL, "+6591234567"),
+        ("006591234567", NumberType.NATIONAL, "+6591234567"),
+        ("30752400", NumberType.SUBSCRIBER, "+918030752400"),
+        ("8030752400", NumberType.SUBSCRIBER, "+918030752400"),
+        ("30752400", NumberType.NETWORK_SPECIFIC, None),
+        ("30752400", NumberType.ABBREVIATED, None),
+        ("9876543210", NumberType.NETWORK_SPECIFIC, "+919876543210"),
+        ("9876543210", NumberType.UNKNOWN, "+919876543210"),
+        ("30752400", NumberType.UNKNOWN, "+918030752400"),
+        ("6591234567", None, "+916591234567"),
+    ],
+)
+def test_the_type_of_number_tells_whose_it_is(digits, ton, e164):
+    assert to_e164(digits, "80", ton) == e164
+
+
+@pytest.mark.parametrize("code", ["", "5", "7", "255", "-1", "1.0", "01", "١", "international", "9" * 5000])
+def test_a_type_of_number_that_means_nothing_is_none(code):
+    assert number_type(code) is None
+
+
+def test_types_of_number():
+    assert [number_type(str(code)) for code in (0, 1, 2, 3, 4, 6)] == list(NumberType)
 
 
 def test_national_is_the_dialects_form():

@@ -233,6 +233,11 @@ def test_a_number_from_abroad(desk: Make) -> None:
     nobody_is_offered(desk(), caller="+447911123456")
 
 
+def test_a_number_from_abroad_whose_digits_look_like_an_indian_one(desk: Make) -> None:
+    """Only the exchange's type of number tells; a stranger would be called back."""
+    nobody_is_offered(desk(), caller="+6591234567")
+
+
 def test_what_cannot_be_kept_is_not_promised(desk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     d = desk()
     monkeypatch.setattr(calledback, "KEPT_SECONDS", 0.0)

@@ -121,6 +121,21 @@ def test_the_redirecting_number(fs: Box, exchange: Exchange, sent: str | None, s
     assert brought.var("exo_diverted_from") == seen
 
 
+def test_the_types_of_number_are_fields_of_the_dialplan_alone(fs: Box, exchange: Exchange) -> None:
+    """No SIP caller has one: the call's profile gets that of an ISDN exchange, and the call is hunted from its beginning."""
+    inline = "unset:exo_entry,set_profile_var:caller_ton=1,set_profile_var:destination_number_ton=2"
+    with app(fs, hold) as server:
+        call = exchange.call(DID)
+        first = nth_call(server, 1)
+        fs.api(f"uuid_transfer {first.uuid} '{inline},transfer:{DID} XML from-pri' inline")
+        second = nth_call(server, 2)
+        call.hangup()
+    names = ("exo_caller_ton", "exo_dialled_ton", "exo_diverted_ton")
+    assert [first.var(name) for name in names] == [None, None, None]
+    assert [second.var(name) for name in names] == ["1", "2", None]
+    assert fs.cdr(second.uuid)["variables"]["exo_caller_ton"] == "1"
+
+
 # --- admission --------------------------------------------------------------------------------
 
 
