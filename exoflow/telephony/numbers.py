@@ -23,6 +23,7 @@ _AGENT = re.compile(r"\+?[0-9]{8,17}")
 _STD_CODE = re.compile(r"[0-9]{2,4}")
 _PREFIX = re.compile(r"[0-9]{0,6}")
 _URI = re.compile(r"(?:sips?:|tel:)?([^;@]*)", re.IGNORECASE)
+_SEPARATED = re.compile(r"\+?[0-9().-]+")  # RFC 3966's visual separators
 _CONTEXT = re.compile(r"[0-9]{1,7}")
 _TAIL = re.compile(r"[0-9]{2,10}")  # what exchanges send as called number (facts, section 4)
 _NATIONAL_DIGITS = 10
@@ -44,9 +45,11 @@ _NOT_TOLD = frozenset(
 
 
 def bare(text: str) -> str:
-    """The number alone of what SIP tells as one: no scheme, parameters (RFC 3966, RFC 4694) or host; `%2B` is a plus."""
+    """The number alone of what SIP tells as one: no scheme, separators, parameters or host (RFC 3966, RFC 4694), and a plus for
+    `%2B`."""
     found = _URI.match(text.strip())
-    return re.sub("%2b", "+", found[1] if found else "", flags=re.IGNORECASE)
+    number = re.sub("%2b", "+", found[1] if found else "", flags=re.IGNORECASE)
+    return re.sub("[().-]", "", number) if _SEPARATED.fullmatch(number) else number
 
 
 def in_context(digits: str, context: str) -> str:

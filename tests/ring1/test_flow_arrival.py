@@ -53,6 +53,13 @@ def test_a_called_number_may_have_parameters_behind_it(hall: Start, form: str) -
     assert state.outcome == "served"
 
 
+@pytest.mark.parametrize("to", ["+91-80-3075-2400", "(080)3075-2400", "91.80.30752400;npdi"])
+def test_a_called_number_may_have_separators(hall: Start, to: str) -> None:
+    h = hall(FLOW)
+    _, state = h.run(to=to)
+    assert (state.facts.dialled, state.facts.dialled_raw.isdigit(), state.outcome) == (OURS, True, "served")
+
+
 @pytest.mark.parametrize(
     ("to", "dialled"),
     [
@@ -87,6 +94,18 @@ def test_a_callers_number_with_its_context(hall: Start, caller: str, parameters:
     h = hall(FLOW)
     _, state = h.run(from_number=caller, variables={"sip_name_params": parameters})
     assert state.facts.caller == e164
+
+
+def test_parameters_of_a_tel_address_are_the_addresss_own(hall: Start) -> None:
+    """mod_sofia leaves them in sip_req_params and sip_from_params (sofia.c:150)."""
+    h = hall(FLOW)
+    abroad = {"sip_from_params": "phone-context=+65"}
+    _, state = h.run(from_number="98123456", variables=abroad)
+    assert state.facts.caller == "+6598123456"
+    _, state = h.run(from_number="9811100001", variables={**abroad, "sip_P-Asserted-Identity": "9811100001"})
+    assert state.facts.caller == "+919811100001"
+    _, state = h.run(to="8030752400", variables={"sip_req_params": "isub=1;phone-context=+65"})
+    assert (state.facts.dialled_raw, state.reason) == ("658030752400", "number.unknown")
 
 
 def test_a_diversion_is_kept(hall: Start) -> None:

@@ -262,6 +262,8 @@ def test_dial_digits_refuses_all_else(e164, prefix):
         ("anonymous@anonymous.invalid", "anonymous"),
         ("", ""),
         (";npdi", ""),
+        ("+91-80-3075-2400", "+918030752400"),
+        ("tel:(080)3075.2400;npdi", "08030752400"),
     ],
 )
 def test_what_sip_puts_around_a_number_is_no_part_of_it(told, number):

@@ -12,6 +12,7 @@ from support.esl import AppCall, AppServer, when
 
 from ring2.box import Box
 from ring2.network import Exchange, ExchangeCall
+from ring2.sip import invite
 
 DID = "8030752400"
 SIT = (950, 1400, 1800)
@@ -79,7 +80,28 @@ def test_short_and_long_dnis_reach_the_app(fs: Box, exchange: Exchange, did: str
     assert (brought.var("exo_did"), brought.data["Caller-Destination-Number"]) == (did.lstrip("+"), did)
 
 
-@pytest.mark.parametrize("did", ["7", "acme", "123x", "1234567890123456", "exoflow_unknown"])
+@pytest.mark.parametrize(
+    ("sent", "did"),
+    [
+        ("+918030752400;npdi", "918030752400"),
+        ("+918030752400;rn=+91803075;npdi", "918030752400"),
+        ("8030752400;phone-context=+91", "8030752400"),
+        ("8030752400;phone-context=+65", "658030752400"),
+        ("%2B918030752400", "918030752400"),
+        ("+91-80-3075-2400", "918030752400"),
+    ],
+)
+def test_a_number_in_sips_own_forms_reaches_the_app(fs: Box, sent: str, did: str) -> None:
+    with app(fs, lambda call: call.start("hangup", "USER_BUSY") if call.take() else None) as server:
+        assert invite(fs.sip_port, sent).status == 486
+    [brought] = server.calls
+    assert (brought.var("exo_did"), brought.var("exo_entry")) == (did, "1")
+
+
+OWN_NAMES = [f"exoflow_{name}" for name in ("lease", "guard", "round", "died", "fallback", "announcement", "record")]
+
+
+@pytest.mark.parametrize("did", ["7", "acme", "123x", "1234567890123456", "exoflow_unknown", *OWN_NAMES])
 def test_what_is_no_number_of_ours_is_refused_as_unallocated(fs: Box, exchange: Exchange, did: str) -> None:
     with app(fs, hold) as server:
         call = exchange.call(did).wait_ended()
