@@ -199,7 +199,7 @@ class Sender:
         except ExoflowError as error:
             return Attempt(at, url, None, 0, "", "internal"), str(error), 0.0
         kept = answer.excerpt.encode()[:MAX_ANSWER].decode("utf-8", "ignore")
-        reason, problem = _judged(answer, url)
+        reason, problem = judged(answer, url)
         wait = retry_after(answer.headers, at) if reason else 0.0
         return Attempt(at, url, answer.status, answer.ms, kept, reason), problem, wait
 
@@ -230,7 +230,7 @@ class Sender:
         return max(planned * (1 + jitter), wait_at_least * (1 + abs(jitter)))
 
 
-def _judged(answer: Answer, url: str) -> tuple[str, str]:
+def judged(answer: Answer, url: str) -> tuple[str, str]:
     """Reason (empty for a success) and the problem in words."""
     if 200 <= answer.status < 300:
         return "", ""

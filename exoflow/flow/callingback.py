@@ -12,8 +12,8 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import NamedTuple, Protocol
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple, Protocol
 
 import gevent
 from gevent.event import Event
@@ -185,20 +185,13 @@ class CallingBack:
         way = self._way(wish)
         if way is None:
             return False
-        account, rules = way.account, way.rules
         state = self._book.get(wish.call) or _bare(wish, way.number)
-        sent = parameters(state, now=self._staff.clock(), account=account, account_id=wish.account)
-        reach, mask = account.crm.allow_private, account.crm.mask
-        try:
-            status = self._crm.get(rules.ask, sent, deadline=rules.timeout, allow_private=reach, mask=mask).status
-        except CrmFailure as failure:
-            self._later(wish, f"the do-not-call hook gave no answer: {failure}", timedelta(minutes=rules.again_minutes))
-            return False
-        if status in (302, 404):
-            self._known.end(wish, "refused", f"the do-not-call hook answered {status}: he is not to be called")
-        elif status != 200:
-            self._later(wish, f"the do-not-call hook answered {status}", timedelta(minutes=rules.again_minutes))
-        return status == 200
+        permission, why = ask_hook(self._crm, wish.account, way.account, way.rules, state, self._staff.clock())
+        if permission == "never":
+            self._known.end(wish, "refused", why)
+        elif permission == "later":
+            self._later(wish, why, timedelta(minutes=way.rules.again_minutes))
+        return permission == "now"
 
     def _in_line(self, wish: CallBack, call_id: str) -> Sequence[Picked]:
         """Waits for his turn; who is claimed for him then. Nobody, if he may not be called any more. Raises StoreError."""
@@ -316,6 +309,24 @@ class CallingBack:
     def _is_of(self, wish: CallBack, number: str) -> bool:
         way = self._way(wish)
         return way is not None and any(one.number == number for one in way.candidates)
+
+
+Permission = Literal["now", "later", "never"]
+
+
+def ask_hook(
+    crm: CrmClient, account_id: str, account: Account, rules: Rules, state: CallState, now: datetime
+) -> tuple[Permission, str]:
+    """May the caller of this call be called back? With the reason in words, of which CRM's answer it is."""
+    sent = parameters(state, now=now, account=account, account_id=account_id)
+    reach, mask = account.crm.allow_private, account.crm.mask
+    try:
+        status = crm.get(rules.ask, sent, deadline=rules.timeout, allow_private=reach, mask=mask).status
+    except CrmFailure as failure:
+        return "later", f"the do-not-call hook gave no answer: {failure}"
+    if status in (302, 404):
+        return "never", f"the do-not-call hook answered {status}: he is not to be called"
+    return "now" if status == 200 else "later", f"the do-not-call hook answered {status}"
 
 
 def _going_on(wish: CallBack) -> CalledBack:

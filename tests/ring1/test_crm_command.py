@@ -137,7 +137,7 @@ def test_a_url_of_no_step_goes_by_the_account_s_rules(site: Hall) -> None:
 
 def test_which_one_must_be_clear(site: Hall) -> None:
     assert "asks its CRM at several steps" in run(site, "test", "acme", code=1)
-    assert "main/agents" in run(site, "test", "acme", "main/text", code=1)
+    assert "main/agents" in run(site, "test", "acme", "main/nowhere", code=1)
     assert "there is no account 'bank'" in run(site, "test", "bank", code=1)
     run(site, "tests", code=2)
 

@@ -60,9 +60,7 @@ class Connect:
     needs_caller = True
 
     def run(self, here: Here, step: ConnectStep) -> str:
-        here.at.talked, here.at.connect = False, UNDER_WAY
-        here.call.wants_agent()
-        here.answer()
+        begin(here)
         left_by = _ring_rounds(here, step.connect)
         if left_by:
             return left_by if left_by in step.branches() else "unanswered"
@@ -85,6 +83,13 @@ class Connect:
         if left_by in step.branches():
             return left_by
         return "answered" if here.at.talked else "unanswered"
+
+
+def begin(here: Here) -> None:
+    """From here on the caller wants an agent."""
+    here.at.talked, here.at.connect = False, UNDER_WAY
+    here.call.wants_agent()
+    here.answer()
 
 
 def _ring_rounds(here: Here, connect: ConnectSettings) -> str:

@@ -53,7 +53,7 @@ class Gather:
 
     def run(self, here: Here, step: GatherStep) -> str:
         here.answer()
-        asked = _asked(here, step.gather)
+        asked = question_of(here, step.gather)
         if asked is None:
             return _not_asked(here, step)
         gather, prompts, again = asked
@@ -100,7 +100,7 @@ class Gather:
         return _without(step)
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
     """What is asked: by which settings, with which prompts at first, and with which on a repeat."""
 
     settings: GatherSettings
@@ -108,15 +108,15 @@ class _Asked(NamedTuple):
     again: list[Prompt]
 
 
-def _asked(here: Here, gather: GatherSettings) -> _Asked | None:
+def question_of(here: Here, gather: GatherSettings) -> Asked | None:
     """As the CRM tells, else as it is written in the step; None if there is neither. Kept with the step. Raises Disconnected,
     CallEnded."""
-    own = _Asked(gather, [gather], [gather]) if gather.is_given else None
+    own = Asked(gather, [gather], [gather]) if gather.is_given else None
     if not gather.urls:
         return own
     if (kept := here.data.get("asked")) is not None:
         files = [[sound_file(path) for path in kept[name]] for name in ("prompts", "again")] if kept else []
-        return _Asked(gather.model_copy(update=kept["settings"]), *files) if kept else own
+        return Asked(gather.model_copy(update=kept["settings"]), *files) if kept else own
     here.session.raise_if_disconnected()
     say_again(here)
     here.keep(asking=True)
@@ -136,7 +136,7 @@ def _asked(here: Here, gather: GatherSettings) -> _Asked | None:
         here.note("F", "crm.own_prompt", "The step's own question is asked, for the CRM told none that can be")
     here.keep(asking=None, asked={} if told is None else {name: told[name] for name in ("settings", "prompts", "again")})
     here.call.on_disk()  # an answered CRM is not asked twice, whatever dies now
-    return _asked(here, gather)
+    return question_of(here, gather)
 
 
 def _told(here: Here, gather: GatherSettings, answer: Answer) -> dict[str, Any]:

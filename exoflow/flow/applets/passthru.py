@@ -8,6 +8,7 @@ from exoflow.config.steps import PassthruBesideStep, PassthruStep
 from exoflow.flow.asking import ask, events_first, tell
 from exoflow.flow.here import Here
 
+BY_STATUS = {200: "ok", 302: "redirect"}  # branch by what the CRM answers; all else is `failed`
 MAX_SELECT_CHARS = 200  # of a case's name
 
 
@@ -52,7 +53,7 @@ class Passthru:
         here.remember(asked.answer.body if asked.answer is not None else b"")
         status = asked.answer.status if asked.answer is not None else None
         here.selected = _select(here.crm_said) if status == 200 else None
-        branch = {200: "ok", 302: "redirect"}.get(status or 0, "failed")
+        branch = BY_STATUS.get(status or 0, "failed")
         if branch == "failed" and step.failed is None:
             branch = "redirect"
         evidence: dict[str, Any] = {"branch": branch, "because": asked.code}
