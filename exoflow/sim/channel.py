@@ -57,7 +57,7 @@ class Channel:
         self.switch, self.direction, self.name = switch, direction, name
         self.uuid = uuid or str(uuids.uuid4())
         self.destination, self.caller, self.context, self.rdnis, self.withheld = destination, caller, context, rdnis, withheld
-        self._types = dict(types or {})  # of its numbers: caller_ton, destination_number_ton, rdnis_ton
+        self.types = dict(types or {})  # of its numbers: caller_ton, destination_number_ton, rdnis_ton
         self.trunk, self.timeslot = trunk, timeslot
         self.session: Session | None = None
         self.call_uuid = self.uuid
@@ -109,7 +109,7 @@ class Channel:
     def field(self, name: str) -> str:
         """A field of the caller profile by the name that the dialplan has for it; empty when there is none."""
         if name in TYPE_FIELDS:
-            return str(self._types.get(name, TON_UNDEF))
+            return str(self.types.get(name, TON_UNDEF))
         number = "" if self.withheld else self.caller
         return {
             "dialplan": "XML", "username": number, "caller_id_name": number, "caller_id_number": number, "ani": number,

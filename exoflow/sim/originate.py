@@ -18,10 +18,11 @@ from exoflow.sim.agents import RELEASE_SECONDS, AgentScript, Handset
 from exoflow.sim.arguments import split_outside, variables_of
 from exoflow.sim.asking import Asking
 from exoflow.sim.causes import cause_name
-from exoflow.sim.channel import Channel
+from exoflow.sim.channel import TON_UNDEF, Channel
 from exoflow.sim.frames import is_true
 from exoflow.sim.sounds import sounds_of
 from exoflow.telephony.dialstring import MAX_AT_ONCE
+from exoflow.telephony.numbers import NumberType
 
 if TYPE_CHECKING:
     from exoflow.sim.session import Session
@@ -127,6 +128,10 @@ class BLeg:
             self.switch.complain("uuid_twice", f"origination_uuid {uuid} is in use", self.session)
             uuid = ""
         caller = self.variables.get("origination_caller_id_number") or self.session.channel.caller
+        types = self.session.channel.types  # the whole profile is the caller's (switch_ivr_originate.c:2156)
+        if any(types.get(name, 0) not in (NumberType.UNKNOWN, TON_UNDEF) for name in ("caller_ton", "destination_number_ton")):
+            text = f"the leg's numbers are sent with the types of the caller's: {types}"
+            self.switch.complain("number_type", text, self.session)
         channel = Channel(
             self.switch,
             "outbound",
@@ -134,6 +139,7 @@ class BLeg:
             destination=digits,
             caller=caller,
             uuid=uuid or None,
+            types=types,
             trunk=trunk,
             timeslot=slot,
         )

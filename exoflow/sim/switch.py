@@ -48,7 +48,7 @@ class Violation:
     foreign_call, word_pair, getvar (9, 5); nested (6); no_connect, early_close, linger, resume, guard_in_bridge (1, 2, 7);
     old_socket (docs/freeswitch-quirks.md);
     early_media, uuid_twice, failure_transfer, missing_sound, invalid_application, events_lost (pri-and-freetdm.md 1, 8, 10);
-    inline (mod_dialplan_xml.c 68).
+    inline (mod_dialplan_xml.c 68); number_type (docs/freeswitch-quirks.md).
     """
 
     code: str

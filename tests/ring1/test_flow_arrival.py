@@ -230,6 +230,15 @@ def test_the_dialled_numbers_type(hall: Start, digits: str, ton: int) -> None:
     assert state.facts.dialled == OURS
 
 
+def test_agents_are_dialled_by_the_spans_own_type_of_number(hall: Start) -> None:
+    """FreeSWITCH copies the caller's profile for the leg: the agent's digits would be sent as international ones."""
+    steps = {"team": {"connect": {"group": "support"}, "answered": "bye", "unanswered": "bye"}, "bye": BYE}
+    h = hall(steps, agents={ASHA: AgentScript.answers(1, 2)})
+    _, state = h.run(to="918030752400", from_number="+6591234567", destination_number_ton=1)
+    assert state.outcome == "answered"
+    assert h.switch.violations == []
+
+
 # --- unanswered until a step needs the line -------------------------------------------------------------
 
 TELL = {"passthru": {"url": "crm:/passthru"}, "ok": "next", "redirect": "next"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from exoflow.sim.apps import application
 from exoflow.sim.causes import cause_name
+from exoflow.sim.channel import TYPE_FIELDS
 from exoflow.sim.expand import expand
 
 if TYPE_CHECKING:
@@ -93,6 +94,14 @@ def _set(session: Session, pair: str) -> None:
         session.switch.complain("resume", "socket_resume drops a talking agent when the app ends", session)
     value = expand(session, value)
     session.channel.set(name, value if equals and value and value != "_undef_" else None)
+
+
+@application("set_profile_var")
+def set_profile_var(session: Session, argument: str) -> None:
+    """Of the caller profile only the types of number (switch_channel.c:1191-1197)."""
+    name, _, value = argument.partition("=")
+    if name in TYPE_FIELDS:
+        session.channel.types[name] = int(_number(value)) % 256
 
 
 @application("sched_cancel")
