@@ -6,13 +6,14 @@ import logging
 from datetime import UTC, datetime
 from typing import Literal
 
-from exoflow.calls.model import CallOutcome, CallState, Stage
+from exoflow.calls.model import Stage
 from exoflow.config.steps import Step
 from exoflow.errors import CallEnded, Disconnected, ExoflowError
 from exoflow.esl.session import CallSession
 from exoflow.flow.applets import APPLETS
 from exoflow.flow.gone import GoneSession
 from exoflow.flow.here import Here
+from exoflow.flow.outcome import GOOD_ENDS, outcome_of
 from exoflow.flow.progress import Place
 from exoflow.lines.legs import moment
 
@@ -116,9 +117,9 @@ def _finish(here: Here) -> None:
     if call.state.ended_at is None:
         call.caller_gone(_ended_at(session), session.cause, session.q850, "exoflow")
     here.wait_for_aftermath()
-    outcome = _outcome(call.state, here.at.passed_over)
+    outcome = outcome_of(call.state, here.at.passed_over)
     usual = "door.fallback" if here.fell_back else "caller.left"
-    reason = "" if outcome in ("answered", "served", "voicemail") else here.at.reason or usual
+    reason = "" if outcome in GOOD_ENDS else here.at.reason or usual
     if outcome == "abandoned":
         reason = "caller.left"
     call.close(outcome, reason)
@@ -134,20 +135,3 @@ def _ended_by(session: CallSession | GoneSession) -> Literal["caller", "exoflow"
     if session.cause in SWITCH_CAUSES:
         return "switch"
     return session.ended_by if isinstance(session, GoneSession) else "caller"
-
-
-def _outcome(state: CallState, passed_over: bool) -> CallOutcome:
-    if state.talk_leg is not None:
-        return "answered"
-    if any(recording.kind == "voicemail" and recording.state == "good" for recording in state.recordings):
-        return "voicemail"
-    if any(recording.kind == "voicemail" and recording.state == "failed" for recording in state.recordings):
-        return "missed"  # the caller wanted to leave a message and could not: somebody has to call back
-    if state.caller_left and not state.legs and (passed_over or state.wanted_agent or not _flow_ended(state)):
-        return "abandoned"
-    return "missed" if state.wanted_agent else "served"
-
-
-def _flow_ended(state: CallState) -> bool:
-    """Did the flow come to its end although the caller had left?"""
-    return bool(state.journey) and state.journey[-1].code.startswith("hangup")
