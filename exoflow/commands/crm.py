@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 from pydantic import BaseModel
@@ -134,7 +135,9 @@ def _list(config: Config, only: str | None, as_json: bool, again: str) -> None:
     rows: list[dict[str, Any]] = []
     for name, account in chosen.items():
         for address in addresses(name, account):
-            circuit = circuits.get((name, origin_of(address.url) or ""))
+            origin = origin_of(address.url) or ""
+            path = mask_url(urlsplit(address.url).path or "/")
+            circuit = circuits.get((name, origin, "")) or circuits.get((name, origin, path))
             shown = {"account": name, "where": address.where, "applet": address.applet}
             shown["url"] = mask_url(address.url, account.crm.mask)
             rows.append(
@@ -167,8 +170,9 @@ def _word(circuit: Mapping[str, Any] | None) -> str:
     return "-" if circuit is None else str(circuit["state"])
 
 
-def _circuits(web: Web | None) -> tuple[dict[tuple[str, str], dict[str, Any]], str]:
-    """The running exoflow's circuits that are not closed, by account and host; or why they are not known."""
+def _circuits(web: Web | None) -> tuple[dict[tuple[str, str, str], dict[str, Any]], str]:
+    """The running exoflow's circuits that are not closed, by account, host and path (empty: the whole host); or why they are
+    not known."""
     if web is None:
         return {}, "the running exoflow is asked at `web.listen`, which is not configured"
     import http.client
@@ -178,7 +182,7 @@ def _circuits(web: Web | None) -> tuple[dict[tuple[str, str], dict[str, Any]], s
     try:
         connection.request("GET", "/readyz", headers={"Accept": "application/json"})
         found = json.loads(connection.getresponse().read(STATE_BYTES))
-        return {(one["account"], one["host"]): one for one in found["crm"]}, ""
+        return {(one["account"], one["host"], one["path"]): one for one in found["crm"]}, ""
     except (OSError, http.client.HTTPException):
         return {}, f"nobody answers at {host}:{port} (web.listen); is `exoflow serve` running?"
     except (ValueError, KeyError, TypeError):

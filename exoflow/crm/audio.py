@@ -103,6 +103,7 @@ class AudioCache:
                 headers=headers,
                 mask=mask,
                 account=account,
+                waits=True,
                 most_bytes=MAX_AUDIO_BYTES,
             )
 

@@ -5,17 +5,18 @@ Also the one place that knows what its errors, and those of http.client, ssl and
 
 from __future__ import annotations
 
+import http
 import http.client
 import io
 import socket
 import ssl
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import gevent
 import requests
@@ -24,10 +25,10 @@ from urllib3 import exceptions as u3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from exoflow.crm import answer_head
 from exoflow.crm.addresses import IPNetwork, why_refused
+from exoflow.crm.failures import FailureReason, Refusal
 from exoflow.crm.resolver import Resolver
-
-FailureReason = Literal["url", "dns", "refused", "address", "tls", "timeout", "reset", "body", "open"]
 
 # Bytes of one answer on the wire, headers, interim answers and chunk sizes included: 64 KiB of body in chunks of one byte
 # make 400 KiB. Without it a server that sends "100 Continue" or one endless chunk size for ever is read for ever, and
@@ -43,7 +44,9 @@ class Trail:
     waiting_for: str = "nothing was begun"
     looking_up: str = ""  # the name, while it is looked up
     in_handshake: bool = False
-    status: int | None = None
+    repeatable: bool = False  # may go out once more if a kept connection had died
+    reached: bool = False  # a connection was made: what fails from here on is not the whole host's
+    status: int | None = None  # of the final answer
     most_bytes: int = MAX_ANSWER_BYTES  # on the wire
 
 
@@ -58,25 +61,20 @@ class Checks:
     allowed: tuple[IPNetwork, ...]
 
 
-class Refusal(Exception):
-    """A failure whose reason is known where it happens. No OSError, so that it passes through urllib3 as it is."""
-
-    def __init__(self, reason: FailureReason, detail: str) -> None:
-        self.reason, self.detail = reason, detail
-        super().__init__(reason, detail)
-
-
 class _Metered(io.RawIOBase):
     """The bytes of one answer, counted."""
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self._raw = raw
         self._most = self._left = trail.get().most_bytes
+        self.closing = False  # nothing more is taken from the socket
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if self.closing:
+            return None
         count = self._raw.readinto(buffer)
         self._left -= count or 0
         if self._left < 0:
@@ -88,13 +86,60 @@ class _Metered(io.RawIOBase):
         super().close()
 
 
+_BODILESS = frozenset({http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED})
+
+
 class _Response(http.client.HTTPResponse):
+    """An answer whose head is read by crm/answer_head.py, and that tells whether its connection is still in step."""
+
+    _method: str
+    _check_close: Callable[[], bool]
+
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp: io.BufferedReader = io.BufferedReader(_Metered(self.fp.detach()))
+        self._metered = _Metered(self.fp.detach())
+        self.fp: io.BufferedReader = io.BufferedReader(self._metered)
+        self.in_step = True
+
+    def begin(self) -> None:
+        """As http.client's, which reads the head by a parser of mails. Raises Refusal, OSError, HTTPException."""
+        self.version, self.status, self.reason = answer_head.read_status(self.fp)
+        self.code = trail.get().status = self.status
+        self.headers = self.msg = answer_head.read_headers(self.fp)
+        self.chunked, self.chunk_left = answer_head.is_chunked(self.headers), None
+        length = None if self.chunked else answer_head.body_length(self.headers)
+        self.length = length
+        self.will_close = self._check_close()
+        if self._method == "HEAD" or self.status in _BODILESS:
+            # a server that sends a body all the same may send it after the next request went out
+            self.in_step = not (self._method == "HEAD" or length or self.chunked)
+            self.length, self.chunked = 0, False
+        elif self.length is None and not self.chunked:
+            self.will_close = True
+
+    def _close_conn(self) -> None:
+        """The body has been read. A byte more belongs to no request: what comes next on the connection is another's."""
+        self._metered.closing = True
+        self.in_step = self.in_step and not self.fp.peek(1)
+        super()._close_conn()  # type: ignore[misc]
 
 
-class _Connecting:
+class _InStep:
+    """Knows its last answer: a connection that carries a byte that nobody asked for is never used again."""
+
+    last_answer: _Response | None = None
+
+    def getresponse(self) -> Any:
+        answer = super().getresponse()  # type: ignore[misc]
+        self.last_answer = answer._original_response
+        return answer
+
+    @property
+    def in_step(self) -> bool:
+        return self.last_answer is None or self.last_answer.in_step
+
+
+class _Connecting(_InStep):
     """Looks up, connects and checks the peer: before TLS, before any byte of ours."""
 
     checks: Checks
@@ -138,6 +183,7 @@ class _Connecting:
             raise
         here = trail.get()
         here.in_handshake = isinstance(self, HTTPSConnection)
+        here.reached = not here.in_handshake
         here.waiting_for = "still in the TLS handshake" if here.in_handshake else _NO_BYTE
         return sock  # type: ignore[no-any-return]
 
@@ -176,22 +222,24 @@ class _Https(_Connecting, HTTPSConnection):
     def connect(self) -> None:
         super().connect()
         here = trail.get()
-        here.in_handshake, here.waiting_for = False, _NO_BYTE
+        here.in_handshake, here.reached, here.waiting_for = False, True, _NO_BYTE
 
 
 class _AskAgainOnce:
-    """A kept connection may be closed by the server in the very moment it is used again: then the request was not seen, and
-    goes out once more on a new connection (RFC 9110, 9.2.2). Within the same deadline, and never on a new connection."""
+    """A kept connection may be closed by the server in the very moment it is used again. A question of which no byte of an
+    answer came goes out once more then, on a new connection and within the same deadline. What acts (a POST, an SMS by GET) is
+    never repeated: the server may have done it (RFC 9110, 9.2.2)."""
 
     def _make_request(self, conn: Any, *args: Any, **kwargs: Any) -> Any:
-        kept = not conn.is_closed
-        trail.get().waiting_for = _NO_BYTE
+        here, kept = trail.get(), not conn.is_closed
+        here.waiting_for, here.reached = _NO_BYTE, kept
         try:
             return super()._make_request(conn, *args, **kwargs)  # type: ignore[misc]
         except ConnectionError:
-            if not kept:
+            if not kept or not here.repeatable or here.status is not None:
                 raise
             conn.close()
+            here.reached = False
             return super()._make_request(conn, *args, **kwargs)  # type: ignore[misc]
 
 
@@ -204,6 +252,8 @@ class _NotForEver:
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
             conn.used_at = time.monotonic()
+            if not conn.in_step:
+                conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
         if not self.sweeping:
             self.sweeping = True

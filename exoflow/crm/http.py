@@ -10,6 +10,7 @@ unpacks the whole body even when told not to follow. Its adapter does the work.
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -30,14 +31,20 @@ from exoflow import __version__
 from exoflow.crm import connections
 from exoflow.crm.addresses import networks
 from exoflow.crm.breaker import Breaker, CircuitOpen
-from exoflow.crm.connections import Checks, FailureReason, Refusal, Trail, diagnose, pool_classes
+from exoflow.crm.connections import Checks, Trail, diagnose, pool_classes
+from exoflow.crm.failures import FailureReason, Refusal
 from exoflow.crm.mask import excerpt, mask_url
 from exoflow.crm.resolver import Resolver
 from exoflow.errors import ExoflowError
 
 MAX_BODY_BYTES = 64 * 1024  # an agents' list of 50 numbers has 4 KiB; more is a mistaken URL or an attack
 MAX_URL_CHARS = 8000  # servers' usual limit of a request line
+STATUS_ONLY_SECONDS = 2.0  # for the body of an answer whose status is all that counts, once that has come
 POOL_SIZE = 100  # kept connections a host: 100 callers at once open none anew (facts, dependencies.md section 5)
+
+# registered content codings (RFC 9110, 8.4.1, and the registry behind it); other words change no byte
+_PACKINGS = frozenset({"gzip", "compress", "deflate", "br", "zstd", "dcb", "dcz", "exi", "aes128gcm", "pack200-gzip"})
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _CURES: dict[FailureReason, str] = {
     "url": "correct the URL in the account's file",
@@ -64,8 +71,12 @@ class CrmFailure(ExoflowError):
         detail: str,
         status: int | None = None,
         circuit: Mapping[str, Any] | None = None,
+        *,
+        reached: bool = False,
     ) -> None:
+        """`reached`: a connection was made, so that the host as a whole is not dead."""
         self.reason, self.url, self.ms, self.detail, self.status = reason, url, ms, detail, status
+        self.reached = reached
         self.circuit = circuit or {}
         self.cure = _CURES[reason]
         super().__init__(f"{url}: {detail} (after {ms} ms); {self.cure}")
@@ -82,6 +93,7 @@ class Answer:
     ms: int
     url: str
     excerpt: str = ""  # the body's first 200 bytes
+    unread: str = ""  # why the body was not read, where only the status counts; it is empty then
     circuit: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -112,13 +124,13 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class CrmClient:
-    """One for the process. Connections are kept by host and by allowed networks: one account's reach is not another's."""
+    """One for the process. Connections are kept by account and host: what one account's server sends is never another's."""
 
     def __init__(self, pool_size: int = POOL_SIZE, *, ca_file: Path | None = None, resolver: Resolver | None = None) -> None:
         """Trusted are the system's authorities, Mozilla's (certifi) and those in `ca_file`."""
         self._pool_size, self._resolver = pool_size, resolver or Resolver()
         self._context = _trusting(ca_file)
-        self._adapters: dict[tuple[str, ...], _Adapter] = {}
+        self._adapters: dict[tuple[str, tuple[str, ...]], _Adapter] = {}
         self.breaker = Breaker()
         self.in_flight = 0  # requests that wait for their answer: a rehearsal's clock must not overtake them
 
@@ -132,29 +144,36 @@ class CrmClient:
         headers: Mapping[str, str] | None = None,
         mask: Collection[str] = (),
         account: str = "",
+        waits: bool = False,
         head: bool = False,
         most_bytes: int = MAX_BODY_BYTES,
+        status_only: bool = False,
+        once: bool = False,
     ) -> Answer:
         """Asks by GET, or by HEAD; `params` follow the URL's own query.
 
         `deadline` in seconds is for everything, from the name's look-up to the body's last byte, of which there may be
-        `most_bytes`; `mask` are further secret query keys; `account` is whose circuit breaker it passes, if a caller waits.
-        Any status is an Answer. Raises CrmFailure.
+        `most_bytes`; `mask` are further secret query keys; `account` is whose connections are used, and whose circuit breaker
+        it passes if a caller `waits`. Any status is an Answer. With `status_only` it is one whatever its body is: one that
+        cannot be read is empty. `once`: it acts, and is not repeated when a kept connection turns out to be dead.
+        Raises CrmFailure.
         """
         whole = with_params(url, params)
+        method = "HEAD" if head else "GET"
+        reach = tuple(allow_private)
+        asked = _Asked(method, whole, None, deadline, account, reach, headers, mask, most_bytes, status_only, once)
 
         def ask() -> Answer:
-            method = "HEAD" if head else "GET"
-            return self._ask(method, whole, None, deadline, allow_private, headers, mask, most_bytes)
+            return self._ask(asked)
 
-        if not account:
+        if not waits:
             return ask()
         try:
             with self.breaker.passing(account, url) as passage:
                 try:
                     answer = ask()
                 except CrmFailure as failure:
-                    passage.failed(failure.reason, failure.detail)
+                    passage.failed(failure.reason, failure.detail, reached=failure.reached)
                     failure.circuit = passage.evidence
                     raise
                 passage.answered()
@@ -172,9 +191,13 @@ class CrmClient:
         allow_private: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
         mask: Collection[str] = (),
+        account: str = "",
     ) -> Answer:
-        """Sends `body` by POST; the URL keeps its query. For the rest as `get`. Raises CrmFailure."""
-        return self._ask("POST", url, body, deadline, allow_private, headers, mask)
+        """Sends `body` by POST, once, in whatever way the connection ends; the URL keeps its query. Of the answer the status
+        counts: its body is waited for at most STATUS_ONLY_SECONDS. For the rest as `get`. Raises CrmFailure.
+        """
+        reach = tuple(allow_private)
+        return self._ask(_Asked("POST", url, body, deadline, account, reach, headers, mask, status_only=True, once=True))
 
     def close(self) -> None:
         """Closes the kept connections; requests under way end by themselves."""
@@ -182,26 +205,20 @@ class CrmClient:
             adapter.close()
         self._adapters.clear()
 
-    def _ask(
-        self,
-        method: str,
-        url: str,
-        body: bytes | None,
-        deadline: float,
-        allow_private: Sequence[str],
-        headers: Mapping[str, str] | None,
-        mask: Collection[str],
-        most_bytes: int = MAX_BODY_BYTES,
-    ) -> Answer:
-        begun, here = time.monotonic(), Trail(most_bytes=connections.MAX_ANSWER_BYTES + most_bytes - MAX_BODY_BYTES)
+    def _ask(self, asked: _Asked) -> Answer:
+        begun, deadline = time.monotonic(), asked.deadline
+        most = connections.MAX_ANSWER_BYTES + asked.most_bytes - MAX_BODY_BYTES
+        here = Trail(most_bytes=most, repeatable=not asked.once)
+        headers: Mapping[str, str] = {}
+        url = mask_url(asked.url, asked.mask)
         self.in_flight += 1
         token, timer = connections.trail.set(here), gevent.Timeout(deadline)
         try:
             with timer:
-                request = _request(method, url, body, headers)
-                response = self._adapter(allow_private).send(request, stream=True, timeout=deadline, verify=True)
-                here.status = response.status_code
-                content = _read(response, here, most_bytes)
+                request = _request(asked)
+                response = self._adapter(asked).send(request, stream=True, timeout=deadline, verify=True)
+                headers = CaseInsensitiveDict(response.headers)
+                content = _read(response, here, asked)
         except gevent.Timeout as over:
             if over is not timer:
                 raise
@@ -211,23 +228,43 @@ class CrmClient:
         except connections.ERRORS as error:
             reason, detail = diagnose(error, deadline, here)
         else:
-            shown = CaseInsensitiveDict(response.headers)
-            return Answer(here.status, shown, content, _ms(begun), mask_url(url, mask), excerpt(content, url, mask))
+            assert here.status is not None
+            shown = excerpt(content, asked.url, asked.mask)
+            return Answer(here.status, headers, content, _ms(begun), url, shown)
         finally:
             self.in_flight -= 1
             connections.trail.reset(token)
+        if asked.status_only and here.status is not None:
+            return Answer(here.status, headers, b"", _ms(begun), url, unread=detail)
         # raised out here, without a cause: the libraries' own errors carry the whole URL with its secrets
-        raise CrmFailure(reason, mask_url(url, mask), _ms(begun), detail, here.status)
+        raise CrmFailure(reason, url, _ms(begun), detail, here.status, reached=here.reached)
 
-    def _adapter(self, allow_private: Sequence[str]) -> _Adapter:
-        key = tuple(allow_private)
+    def _adapter(self, asked: _Asked) -> _Adapter:
+        key = (asked.account, asked.allow_private)
         if key not in self._adapters:
             try:
-                checks = Checks(self._resolver, networks(key))
+                checks = Checks(self._resolver, networks(asked.allow_private))
             except ValueError as problem:
                 raise Refusal("address", f"crm.allow_private holds what is no network: {problem}") from None
             self._adapters[key] = _Adapter(checks, self._context, self._pool_size)
         return self._adapters[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request, as `get` and `post` take it."""
+
+    method: str
+    url: str
+    body: bytes | None
+    deadline: float
+    account: str
+    allow_private: tuple[str, ...]
+    headers: Mapping[str, str] | None
+    mask: Collection[str]
+    most_bytes: int = MAX_BODY_BYTES
+    status_only: bool = False
+    once: bool = False
 
 
 def _ms(begun: float) -> int:
@@ -243,11 +280,13 @@ def with_params(url: str, params: Sequence[tuple[str, str]]) -> str:
     return base + joint + urlencode(params)
 
 
-def _request(method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None) -> requests.PreparedRequest:
-    if (problem := _url_problem(url)) is not None:
+def _request(asked: _Asked) -> requests.PreparedRequest:
+    if (problem := _url_problem(asked.url)) is not None:
         raise Refusal("url", problem)
     ours = {"User-Agent": f"exoflow/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
-    return requests.Request(method, url, headers=ours | dict(headers or {}), data=body).prepare()
+    # of a URL with one lone `%` requests would quote every escape once more
+    url = _LONE_PERCENT.sub("%25", asked.url)
+    return requests.Request(asked.method, url, headers=ours | dict(asked.headers or {}), data=asked.body).prepare()
 
 
 def _url_problem(url: str) -> str | None:
@@ -267,19 +306,28 @@ def _url_problem(url: str) -> str | None:
     return None
 
 
-def _read(response: requests.Response, here: Trail, most: int) -> bytes:
+def _read(response: requests.Response, here: Trail, asked: _Asked) -> bytes:
     """The body as it came, not unpacked. Gives the connection back; closes it if the body is not wanted to its end."""
-    raw, content = response.raw, b""
+    raw, most = response.raw, asked.most_bytes
+    seconds = STATUS_ONLY_SECONDS if asked.method == "POST" else None
+    late = Refusal("timeout", f"the body did not come within {seconds} s of the status {here.status}")
     try:
         here.waiting_for = f"status {here.status} came, but not the whole answer"
-        packed = response.headers.get("content-encoding", "identity").strip().lower()
-        if packed not in ("identity", ""):
+        if packed := _packed(response.headers.get("content-encoding", "")):
             raise Refusal("body", f"the answer is packed ({packed[:20]!r}) although it was asked for plain")
-        while part := raw.read(most + 1 - len(content), decode_content=False):
-            content += part
-            if len(content) > most:
-                raise Refusal("body", f"the answer (status {here.status}) has more than {most // 1024} KiB")
+        with gevent.Timeout(seconds, late):
+            content = b""
+            while part := raw.read(most + 1 - len(content), decode_content=False):
+                content += part
+                if len(content) > most:
+                    raise Refusal("body", f"the answer (status {here.status}) has more than {most // 1024} KiB")
     except BaseException:
         raw.close()
         raise
     return content
+
+
+def _packed(encodings: str) -> str:
+    """The first encoding that changes the body. A charset or `none` in its place is wrong, often seen, and changes nothing."""
+    named = (part.strip().lower() for part in encodings.split(","))
+    return next((one for one in named if one.removeprefix("x-") in _PACKINGS), "")

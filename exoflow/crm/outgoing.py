@@ -45,6 +45,8 @@ class Client(Protocol):
         deadline: float,
         allow_private: Sequence[str] = ...,
         mask: Collection[str] = ...,
+        account: str = ...,
+        status_only: bool = ...,
     ) -> Answer: ...
 
     def post(
@@ -56,6 +58,7 @@ class Client(Protocol):
         allow_private: Sequence[str] = ...,
         headers: Mapping[str, str] | None = ...,
         mask: Collection[str] = ...,
+        account: str = ...,
     ) -> Answer: ...
 
 
@@ -101,11 +104,14 @@ def _delivery(row: Claimed, account: Account, client: Client, at: datetime) -> O
     else:
         signed = signing.headers(secret, row.webhook_id, timestamp, row.body)
     headers = {"content-type": "application/json", **signed}
-    reach, mask = account.crm.allow_private, account.crm.mask
-    return Outgoing(
-        where.url,
-        lambda: client.post(where.url, row.body, deadline=where.timeout, allow_private=reach, headers=headers, mask=mask),
-    )
+    common = _common(row, account, where.timeout)
+    return Outgoing(where.url, lambda: client.post(where.url, row.body, headers=headers, **common))
+
+
+def _common(row: Claimed, account: Account, seconds: float) -> dict[str, Any]:
+    """What every request of an account has."""
+    crm = account.crm
+    return {"deadline": seconds, "allow_private": crm.allow_private, "mask": crm.mask, "account": row.account}
 
 
 def _dial_event(row: Claimed, account: Account, client: Client) -> Outgoing:
@@ -114,9 +120,8 @@ def _dial_event(row: Claimed, account: Account, client: Client) -> Outgoing:
     if url is None:
         raise NoEndpoint(row.account, "crm.dial_events")
     sent = [(name, value) for name, value in told["parameters"]]
-    reach, mask = account.crm.allow_private, account.crm.mask
-    seconds = DIAL_SECONDS if where is None else where.timeout
-    return Outgoing(url, lambda: client.get(url, sent, deadline=seconds, allow_private=reach, mask=mask))
+    common = _common(row, account, DIAL_SECONDS if where is None else where.timeout)
+    return Outgoing(url, lambda: client.get(url, sent, status_only=True, **common))
 
 
 def _status_callback(row: Claimed, account: Account, client: Client) -> Outgoing:
@@ -126,6 +131,5 @@ def _status_callback(row: Claimed, account: Account, client: Client) -> Outgoing
         raise NoEndpoint(row.account, "crm.status_callback")
     form = urlencode([(name, value) for name, value in told["parameters"]]).encode()
     headers = {"content-type": "application/x-www-form-urlencoded"}
-    reach, mask = account.crm.allow_private, account.crm.mask
-    seconds = CALLBACK_SECONDS if where is None else where.timeout
-    return Outgoing(url, lambda: client.post(url, form, deadline=seconds, allow_private=reach, headers=headers, mask=mask))
+    common = _common(row, account, CALLBACK_SECONDS if where is None else where.timeout)
+    return Outgoing(url, lambda: client.post(url, form, headers=headers, **common))

@@ -189,19 +189,18 @@ class Sender:
         try:
             ready = outgoing(row, account, self._client, at)
             url = mask_url(ready.url, account.crm.mask if account is not None else ())
-            answer = ready.send()
+            return _told(ready.send(), at, url)
         except CrmFailure as failure:
             return Attempt(at, url, failure.status, failure.ms, "", failure.reason), str(failure), 0.0
         except NoEndpoint as error:
             return Attempt(at, "", None, 0, "", "no_endpoint"), str(error), 0.0
         except signing.BadSecret as error:
             return Attempt(at, url, None, 0, "", "secret"), str(error), 0.0
-        except ExoflowError as error:
-            return Attempt(at, url, None, 0, "", "internal"), str(error), 0.0
-        kept = answer.excerpt.encode()[:MAX_ANSWER].decode("utf-8", "ignore")
-        reason, problem = judged(answer, url)
-        wait = retry_after(answer.headers, at) if reason else 0.0
-        return Attempt(at, url, answer.status, answer.ms, kept, reason), problem, wait
+        except Exception as error:
+            # an attempt that nothing counts would come again for ever, and hold the call's later events back
+            if not isinstance(error, ExoflowError):
+                log.exception("delivery %s of call %s: the attempt failed within exoflow", row.webhook_id, row.call_id)
+            return Attempt(at, url, None, 0, "", "internal"), f"{type(error).__name__}: {error}", 0.0
 
     def _settle(self, row: Claimed, attempt: Attempt, problem: str, wait_at_least: float) -> None:
         now = self._clock()
@@ -230,6 +229,14 @@ class Sender:
         return max(planned * (1 + jitter), wait_at_least * (1 + abs(jitter)))
 
 
+def _told(answer: Answer, at: datetime, url: str) -> tuple[Attempt, str, float]:
+    """What an answer makes of the attempt; the rest as `Sender._attempt`."""
+    kept = (answer.excerpt or answer.unread).encode()[:MAX_ANSWER].decode("utf-8", "ignore")
+    reason, problem = judged(answer, url)
+    wait = retry_after(answer.headers, at) if reason else 0.0
+    return Attempt(at, url, answer.status, answer.ms, kept, reason), problem, wait
+
+
 def judged(answer: Answer, url: str) -> tuple[str, str]:
     """Reason (empty for a success) and the problem in words."""
     if 200 <= answer.status < 300:
@@ -242,14 +249,15 @@ def judged(answer: Answer, url: str) -> tuple[str, str]:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float:
-    """Seconds that `Retry-After` asks for (RFC 9110 section 10.2.3: seconds or a date); 0 if it says nothing usable."""
+    """Seconds that `Retry-After` asks for (RFC 9110 section 10.2.3: seconds or a date); 0 if it says nothing usable, as a date
+    that no calendar has."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         seconds = float(text[:12])
     else:
         try:
             date = parsedate_to_datetime(text)
-        except ValueError:
+            seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
+        except (ValueError, OverflowError, TypeError, IndexError):
             return 0.0
-        seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)

@@ -64,7 +64,7 @@ def ask(
 
     Never raises for the CRM's sake: every failure is noted with its cure and returned.
     """
-    request = _request(here, url, timeout, headers, waits=not here.caller_gone)
+    request = _request(here, url, timeout, headers, waits=not here.caller_gone, status_only=True)
     found = while_asking(here, request, hold_sound(here, hold, timeout), timeout)
     asked = _told(here, here.step, url, found, here.failed)
     if fallback_url is None or asked.heard:
@@ -163,7 +163,7 @@ def tell(here: Here, url: str, *, timeout: float, fallback_url: str | None = Non
     """GETs `url` beside the flow, with what is known now, and then `fallback_url` by the rules of `ask`; what comes of it is
     noted at the step that told."""
     urls, step = [one for one in (url, fallback_url) if one is not None], here.step
-    requests = [_request(here, one, timeout, None, waits=False) for one in urls]
+    requests = [_request(here, one, timeout, None, waits=False, status_only=True) for one in urls]
 
     def note(stage: Stage, code: str, text: str, **evidence: Any) -> None:
         here.call.note(stage, code, text, step=step, **evidence)
@@ -188,8 +188,10 @@ def _request(
     only: Collection[str] = (),
     head: bool = False,
     digits: bool = True,
+    status_only: bool = False,
 ) -> Callable[[], Answer | CrmFailure]:
-    """The question with what is known of the call now, to be asked. `waits`: the caller does, and is not held by a dead CRM."""
+    """The question with what is known of the call now, to be asked. `waits`: the caller does, and is not held by a dead CRM.
+    `status_only`: the answer counts whatever its body is."""
     account, crm, now = here.account, here.parts.crm, datetime.now(UTC)
     links = here.parts.links
     sent = parameters(
@@ -209,7 +211,9 @@ def _request(
         allow_private=account.crm.allow_private,
         headers=headers,
         mask=[*account.crm.mask, *secret],
-        account=here.account_id if waits else "",
+        account=here.account_id,
+        waits=waits,
+        status_only=status_only,
     )
 
     def asked() -> Answer | CrmFailure:
@@ -257,7 +261,8 @@ def _told(here: Here, step: str, url: str, found: Answer | CrmFailure, failed: C
         return Asked(None, code)
     code = f"crm.{found.status}"
     shown: dict[str, Any] = {"url": shown_url, "status": found.status, "ms": found.ms}
-    shown |= {"answer": here.hidden.cover(found.excerpt), **found.circuit}
+    said = {"unread": found.unread} if found.unread else {"answer": here.hidden.cover(found.excerpt)}
+    shown |= {**said, **found.circuit}
     if found.status >= 400 or found.status < 200:
         cure = "see the CRM's own log for the error" if found.status >= 500 else "check the URL and its key"
         failed("E", code, f"The CRM answered {found.status} in {found.ms} ms; {cure}", **shown)

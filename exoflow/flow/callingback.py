@@ -319,9 +319,16 @@ def ask_hook(
 ) -> tuple[Permission, str]:
     """May the caller of this call be called back? With the reason in words, of which CRM's answer it is."""
     sent = parameters(state, now=now, account=account, account_id=account_id)
-    reach, mask = account.crm.allow_private, account.crm.mask
     try:
-        status = crm.get(rules.ask, sent, deadline=rules.timeout, allow_private=reach, mask=mask).status
+        status = crm.get(
+            rules.ask,
+            sent,
+            deadline=rules.timeout,
+            allow_private=account.crm.allow_private,
+            mask=account.crm.mask,
+            account=account_id,
+            status_only=True,
+        ).status
     except CrmFailure as failure:
         return "later", f"the do-not-call hook gave no answer: {failure}"
     if status in (302, 404):

@@ -79,7 +79,8 @@ def by_http(here: Here, url: str, ask: Callable[[], Answer], who: str, secrets: 
     for secret in secrets:
         said = said.replace(secret, "***")
     said = here.hidden.cover(said)
-    evidence = {"url": shown, "status": answer.status, "ms": answer.ms, "answer": said}
+    evidence = {"url": shown, "status": answer.status, "ms": answer.ms}
+    evidence |= {"unread": answer.unread} if answer.unread else {"answer": said}
     if 200 <= answer.status < 300:
         return Sent(True, "E", "sent", f"{who} took it ({answer.status} in {answer.ms} ms)", evidence)
     cure = "see its own log for the error" if answer.status >= 500 else "check the URL, its key and the fields"

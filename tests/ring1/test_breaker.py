@@ -44,10 +44,18 @@ def breaker(clock: Clock) -> Breaker:
     return Breaker(clock)
 
 
-def fail(breaker: Breaker, times: int = 1, *, url: str = URL, account: str = "acme", reason: Any = "timeout") -> Passage:
+def fail(
+    breaker: Breaker,
+    times: int = 1,
+    *,
+    url: str = URL,
+    account: str = "acme",
+    reason: Any = "timeout",
+    reached: bool = False,
+) -> Passage:
     for _ in range(times):
         with breaker.passing(account, url) as passage:
-            passage.failed(reason, "not done within 5 s")
+            passage.failed(reason, "not done within 5 s", reached=reached)
     return passage
 
 
@@ -110,6 +118,47 @@ def test_another_account_and_another_host_are_asked_as_ever(breaker: Breaker) ->
     refused(breaker)
 
 
+SLOW, WELL = "https://crm.example/greeting", "https://crm.example/connect"
+
+
+def test_slow_address_is_refused_alone_and_its_host_is_asked_on(breaker: Breaker) -> None:
+    fail(breaker, FAILURES, url=SLOW, reached=True)
+    refused(breaker, SLOW)
+    refused(breaker, SLOW + "?CallSid=1")
+    answer(breaker, url=WELL)
+    answer(breaker, url=WELL + "/greeting")
+    refused(breaker, SLOW)
+    assert [(one["host"], one["path"]) for one in breaker.state()] == [("https://crm.example:443", "/greeting")]
+
+
+def test_slow_address_has_a_trial_of_its_own_however_often_others_are_asked(breaker: Breaker, clock: Clock) -> None:
+    fail(breaker, FAILURES, url=SLOW, reached=True)
+    clock.now += OPEN_SECONDS
+    answer(breaker, url=WELL)
+    answer(breaker, url=SLOW)
+    assert breaker.state() == []
+
+
+def test_host_that_takes_no_connection_is_refused_whole(breaker: Breaker) -> None:
+    for url in (SLOW, WELL, URL, SLOW, WELL):
+        fail(breaker, url=url, reason="refused")
+    for url in (SLOW, WELL, URL):
+        refused(breaker, url)
+    assert [one["path"] for one in breaker.state()] == [""]
+
+
+def test_connection_that_was_made_ends_the_row_of_those_that_were_not(breaker: Breaker) -> None:
+    fail(breaker, FAILURES - 1)
+    fail(breaker, url=WELL, reached=True)
+    fail(breaker, FAILURES - 1)
+    assert breaker.state() == []
+
+
+def test_path_with_a_secret_is_masked_where_people_see_it(breaker: Breaker) -> None:
+    fail(breaker, FAILURES, url="https://u:very-secret@crm.example/a?token=very-secret", reached=True)
+    assert "very-secret" not in json.dumps(breaker.state())
+
+
 def test_one_trial_at_a_time_and_its_answer_closes(breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, breaker_module.__name__)
     fail(breaker, FAILURES)
@@ -123,7 +172,7 @@ def test_one_trial_at_a_time_and_its_answer_closes(breaker: Breaker, clock: Cloc
         trial.answered()
     assert breaker.state() == []
     assert answer(breaker).evidence == {}
-    assert [record.message.split(": ", 1)[1][:40] for record in caplog.records] == [
+    assert [record.getMessage().split(": ", 1)[1][:40] for record in caplog.records] == [
         "https://crm.example:443 is not asked for",
         "https://crm.example:443 answers again an",
     ]
@@ -153,7 +202,7 @@ def test_late_failures_do_not_prolong_and_a_late_answer_closes(breaker: Breaker,
     with breaker.passing("acme", URL) as slow, breaker.passing("acme", URL) as slower:
         fail(breaker, FAILURES)
         clock.now += OPEN_SECONDS - 1
-        slow.failed("timeout", "late")
+        slow.failed("timeout", "late", reached=False)
         assert breaker.state()[0]["trial_in_seconds"] == 1
         slower.answered()
     answer(breaker)
@@ -200,14 +249,15 @@ def test_the_client_asks_a_dead_host_no_more(clock: Clock) -> None:
         reasons = []
         for _ in range(FAILURES + 1):
             with pytest.raises(CrmFailure) as caught:
-                client.get(url, deadline=0.05, allow_private=LOOPBACK, account="acme")
+                client.get(url, deadline=0.05, allow_private=LOOPBACK, account="acme", waits=True)
             reasons.append(caught.value.reason)
     assert reasons == ["timeout"] * FAILURES + ["open"]
+    assert client.breaker.state()[0]["path"] == "/"  # it takes connections
     assert caught.value.ms == 0
     assert "very-secret" not in str(caught.value)
     assert "exoflow crm test" in caught.value.cure
     with RawServer(sends(http_answer(b"OK"))) as server:
-        assert client.get(server.url, deadline=2.0, allow_private=LOOPBACK, account="acme").circuit == {}
+        assert client.get(server.url, deadline=2.0, allow_private=LOOPBACK, account="acme", waits=True).circuit == {}
     client.close()
 
 

@@ -344,7 +344,7 @@ def test_a_server_that_drops_the_request(client, script, status):
         b"220 mail.example ESMTP\r\n",
         b"\x00\xff" * 50 + b"\r\n\r\n",
         b"HTTP/1.1 2x0 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101,
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1001,
     ],
 )
 def test_what_is_not_http(client, data):

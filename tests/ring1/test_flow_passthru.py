@@ -151,9 +151,7 @@ def no_http(sock: socket.socket, request: bytes) -> bool:
     ("server", "reason", "stage", "cure"),
     [
         (silent, "timeout", "E", "make the CRM answer sooner"),
-        (dripping, "timeout", "E", "make the CRM answer sooner"),
         (cut, "reset", "D", "look into the CRM's own log"),
-        (flooding, "body", "E", "plain and short"),
         (no_http, "body", "E", "the CRM's own answer"),
     ],
 )
@@ -169,6 +167,15 @@ def test_a_crm_that_does_not_answer_rightly(hall: Start, server: Any, reason: st
     # the deadline is for everything
     assert told.evidence["ms"] < 600
     assert phone.answered_at is None
+
+
+@pytest.mark.parametrize(("server", "why"), [(dripping, "not the whole answer"), (flooding, "more than 64 KiB")])
+def test_passthru_goes_by_its_status_although_the_body_cannot_be_read(hall: Start, server: Any, why: str) -> None:
+    with RawServer(server) as crm:
+        h = hall({"ask": ask(crm.url, timeout=0.3), **ENDS})
+        _, state = h.run()
+    assert visited(state) == ["ask", "yes"]
+    assert why in entry(state, "crm.200").evidence["unread"]
 
 
 def test_without_a_failed_branch_no_answer_goes_by_redirect(hall: Start) -> None:

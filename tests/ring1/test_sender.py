@@ -21,6 +21,8 @@ import gevent
 import pytest
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from exoflow.calls import call as call_module
@@ -297,10 +299,47 @@ def test_retry_after_is_never_undercut(world, status):
         ("", 0),
         ("١٢", 0),
         ("Wed, 99 Foo 2026 99:99:99 GMT", 0),
+        ("Wed, 21 Oct 99999999999 07:28:00 GMT", 0),
+        ("Wed, 21 Oct 2026 07:28:00 +9999999999999", 0),
+        ("Wed, 9999999999999999999999 Oct 2026 07:28:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 86400),
+        (",", 0),
+        ("\0", 0),
     ],
 )
 def test_retry_after_as_servers_write_it(text, seconds):
     assert retry_after({"Retry-After": text}, datetime.now(UTC)) == seconds
+
+
+@given(st.text(max_size=60) | st.from_regex(r"\A[A-Z][a-z]{2}, [0-9]{1,30} [A-Z][a-z]{2} [0-9]{1,30} .{0,20}\Z"))
+@settings(max_examples=300, deadline=None)
+def test_retry_after_is_read_or_counts_as_none(text):
+    assert 0 <= retry_after({"Retry-After": text}, datetime.now(UTC)) <= 86400
+
+
+def test_attempt_that_fails_within_exoflow_is_settled_like_any_other(world, monkeypatch, caplog):
+    def breaks(headers, now):
+        raise OverflowError("no calendar has it")
+
+    monkeypatch.setattr(sender_module, "retry_after", breaks)
+    world.crm.answer = (503, {"Retry-After": "x"}, b"")
+    call = world.ended_call()
+    assert world.sender.drain() == 1
+    row = world.row(call)
+    assert (row.state, [attempt.reason for attempt in row.attempts]) == ("pending", ["internal"])
+    assert row.next_at > world.clock.now
+    assert "OverflowError: no calendar has it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [({}, b"<html>" + b"x" * 70_000), ({"Content-Encoding": "gzip"}, b"\x1f\x8b"), ({"Content-Encoding": "none"}, b"OK")],
+)
+def test_delivery_that_was_answered_2xx_is_taken_whatever_the_body_is(world, headers, body):
+    world.crm.answer = (200, headers, body)
+    call = world.ended_call()
+    assert world.sender.drain() == 1
+    assert world.row(call).state == "delivered"
 
 
 @pytest.mark.parametrize(("offset", "seconds"), [(3600, 3600), (-3600, 0), (10**7, 86400)])

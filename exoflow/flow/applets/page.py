@@ -82,6 +82,7 @@ def _deliver(here: Here, step: PageStep, body: bytes, now: datetime) -> Sent:
             allow_private=account.crm.allow_private,
             headers=headers,
             mask=account.crm.mask,
+            account=here.account_id,
         ),
         "The paged program",
         [],

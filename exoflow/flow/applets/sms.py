@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from urllib.parse import urlencode
 
 from exoflow.config.actions import SmsStep
@@ -33,13 +34,14 @@ class Sms:
         body = json.dumps(texts.json(sms.json_body)).encode() if sms.json_body is not None else urlencode(form).encode()
         kind = "application/json" if sms.json_body is not None else "application/x-www-form-urlencoded"
         secrets = {name: value.get_secret_value() for name, value in sms.headers.items()}
-        crm, allowed, mask = here.parts.crm, here.account.crm.allow_private, here.account.crm.mask
+        crm, account = here.parts.crm, here.account.crm
+        common: dict[str, Any] = {"deadline": sms.timeout, "allow_private": account.allow_private}
+        common |= {"mask": account.mask, "account": here.account_id}
 
         def ask() -> Answer:
             if sms.method == "get":
-                return crm.get(sms.url, form, deadline=sms.timeout, allow_private=allowed, headers=secrets, mask=mask)
-            headers = {"content-type": kind} | secrets
-            return crm.post(sms.url, body, deadline=sms.timeout, allow_private=allowed, headers=headers, mask=mask)
+                return crm.get(sms.url, form, headers=secrets, status_only=True, once=True, **common)
+            return crm.post(sms.url, body, headers={"content-type": kind} | secrets, **common)
 
         good = send(
             here,
