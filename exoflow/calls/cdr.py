@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from exoflow.errors import CdrError
-from exoflow.telephony.causes import MAX_Q850, by_name
+from exoflow.telephony.causes import MAX_Q850, by_name, of_leg
 
 SUFFIX = ".cdr.json"
 PLACED = "exo_placed"  # on the first leg of a call that we placed (dialplan/from-pri/10-trunk.xml)
@@ -174,6 +174,7 @@ def _call(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> C
     # each transfer puts a profile in front: the newest has all times, the oldest what the exchange had sent
     times, profile = _part(flow[0], "times"), _part(flow[-1], "caller_profile")
     refused = _formed(_CODE, variables.get("exo_refused"))
+    cause, q850 = _cause(variables)
     return CallEnd(
         channel=uuid,
         created_at=_moment(times.get("created_time")),
@@ -181,8 +182,8 @@ def _call(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> C
         ring_at=_moment(times.get("progress_time")),
         answered_at=_moment(times.get("answered_time")),
         ended_at=_moment(times.get("hangup_time")),
-        cause=_formed(_CAUSE, variables.get("hangup_cause")),
-        q850=_q850(variables),
+        cause=cause,
+        q850=q850,
         caller_left=not refused and _caller_left(variables),
         trunk=next((found for name in _TRUNKS if (found := _formed(_TRUNK, variables.get(name)))), ""),
         did=_plain(variables.get("exo_did") or profile.get("destination_number")),
@@ -203,6 +204,7 @@ def _leg(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> Le
     # of a leg that is bridged FreeSWITCH takes the other marks of asking away; this one stays
     asked = "group_confirm_timeout" in variables
     answered_at = _moment(times.get("answered_time"))
+    cause, q850 = _cause(variables)
     talked = not asked and variables.get("hangup_cause") != "LOSE_RACE"  # who answers a moment too late does not talk
     return LegEnd(
         uuid=uuid,
@@ -211,14 +213,19 @@ def _leg(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> Le
         early_media_at=_moment(times.get("progress_media_time")),
         answered_at=answered_at if talked else _moment(times.get("bridged_time")),
         released_at=_moment(times.get("hangup_time")),
-        cause=_formed(_CAUSE, variables.get("hangup_cause")),
-        q850=_q850(variables),
+        cause=cause,
+        q850=q850,
         picked_up=asked and answered_at is not None,
         caller=_formed(_UUID, variables.get("originating_leg_uuid") or variables.get("originator")),
         number=_plain(profile.get("destination_number")),
         fallback="exo_fallback_leg" in variables,
         trunk=_formed(_TRUNK, variables.get("exo_fallback_trunk")),
     )
+
+
+def _cause(variables: Mapping[str, str]) -> tuple[str, int | None]:
+    protocol = variables.get("proto_specific_hangup_cause", "")
+    return of_leg(_formed(_CAUSE, variables.get("hangup_cause")), _q850(variables), protocol)
 
 
 def _caller_left(variables: Mapping[str, str]) -> bool:

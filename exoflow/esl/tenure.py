@@ -20,7 +20,7 @@ from exoflow.esl.wire import RECEIVE_BYTES, Reply, Wire
 LEAVE_SECONDS = 1.0  # for whoever has lost a call to notice it; who waits for a CRM finds out later, and cannot write any more
 AGE_MARGIN_SECONDS = 2.0  # rounds of the dialplan are a guard's 4 s apart; the two ages are measured within milliseconds
 _OURS_NO_MORE = b"exoflow_"  # the dialplan's own extensions: guard, lease, fallback (dialplan/from-pri)
-_DESTINATION, _ROUND = "Caller-Destination-Number", "variable_exo_entry"
+_DESTINATION, _ROUND, _CONTEXT = "Caller-Destination-Number", "variable_exo_entry", "Caller-Context"
 _LINGERS = b"Content-Disposition: linger"
 _LAST_RECEIVED = struct.Struct("I")  # tcpi_last_data_recv of TCP_INFO, milliseconds (linux/tcp.h)
 _LAST_RECEIVED_AT = 52  # its place
@@ -43,7 +43,8 @@ class Tenure(Wire):
         self.left = Signal()  # nobody does anything with this session any more
         self._leased = True
         self._heart = heart
-        self._mine: tuple[bytes | None, bytes | None] = (None, None)  # destination and round by which it came to us
+        # destination, round and context by which it came to us
+        self._mine: tuple[bytes | None, bytes | None, bytes | None] = (None, None, None)
         self._signs: list[bytes] = []  # lines that an event of a call that is ours has
         super().__init__(client_address, sock)  # type: ignore[call-arg]  # greenswitch's class, behind this one
         if heart is not None:
@@ -59,8 +60,8 @@ class Tenure(Wire):
     def _stay_away(self, age: float) -> None:
         """Raises Disconnected if the call fell to others while this connection waited for us to take it."""
         channel = self.channel
-        self._mine = channel.raw(_DESTINATION), channel.raw(_ROUND)
-        named = zip((_DESTINATION, _ROUND), self._mine, strict=True)
+        self._mine = channel.raw(_DESTINATION), channel.raw(_ROUND), channel.raw(_CONTEXT)
+        named = zip((_DESTINATION, _ROUND, _CONTEXT), self._mine, strict=True)
         self._signs = [b"\n%b: %b\n" % (name.encode(), value) for name, value in named if value is not None]
         if self._mine[1] in (None, b"1") and not (self._mine[0] or b"").startswith(_OURS_NO_MORE):
             return  # it has been nobody's before
@@ -144,11 +145,14 @@ class Tenure(Wire):
             self._heart.check()
 
     def _is_away(self, event: Event) -> bool:
-        """Did the guard or a lease take the call from us? Its destination tells, or the dialplan's count of rounds."""
+        """Did the guard, a lease or an agent's transfer take the call from us? Its destination tells, its context, or the
+        dialplan's count of rounds."""
         if self._signs and all(map(event.has, self._signs)):
             return False  # nearly always: no header is looked for then
         destination, entry = event.raw(_DESTINATION), event.raw(_ROUND)
         moved = destination != self._mine[0] and destination is not None and destination.startswith(_OURS_NO_MORE)
+        context = event.raw(_CONTEXT)
+        moved = moved or (context is not None and self._mine[2] is not None and context != self._mine[2])
         if not moved and (entry is None or self._mine[1] is None or entry == self._mine[1]):
             return False
         return not self._from_before(event) and event.get("Unique-ID") == self._uuid

@@ -428,6 +428,7 @@ class Here:
 _LOST = {
     "lease": "exoflow stood still, and its lease on the call ran out",
     "mute": "exoflow had not taken it in time",
+    "transferred": "an agent's phone transferred the caller",
 }
 
 

@@ -17,7 +17,7 @@ from exoflow.esl.codec import Headers
 from exoflow.flow.gone import GoneSession
 from exoflow.flow.here import Here
 from exoflow.lines.legs import moment
-from exoflow.telephony.causes import by_name, read_leg
+from exoflow.telephony.causes import by_name, of_leg, read_leg
 
 CDR_SECONDS = 1.0  # for the files of legs that have just ended
 CDR_LOOK_SECONDS = 0.05  # between two looks for one: nobody hears that delay, and a look costs a thread some 0.1 ms
@@ -106,6 +106,8 @@ def _draw(here: Here, leg: Leg, complete: Headers | None, at: datetime, *, alone
         # the disposition is of one of them; of each there is `uuid;cause` (switch_ivr_originate.c:4126)
         causes = dict(one.split(";", 1) for one in array(complete.variable("originate_causes")) if ";" in one)
         leg.cause = causes.get(leg.uuid, "")
+    if alone and not talked:
+        leg.cause, _ = of_leg(leg.cause, None, complete.variable("last_bridge_proto_specific_hangup_cause"))
     known = by_name(leg.cause)
     leg.q850 = known.q850 if known is not None else None
     if talked and leg.answered_at is None:

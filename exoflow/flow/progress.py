@@ -20,7 +20,7 @@ MAX_CRM_CHARS = 16_000  # of a CRM's answer that is kept for `set`; their answer
 _MARKER = re.compile(r"(\d{1,6})\.(\d{1,6})" + r"\.(\d{1,4})" * 5 + r"\Z")
 
 # fields of Progress that are kept as they are
-_SIMPLE = ("typed", "late", "reason", "talked", "passed_over", "crm_said", "connect", "dial_url")
+_SIMPLE = ("typed", "late", "reason", "talked", "passed_over", "crm_said", "connect", "dial_url", "transfers")
 
 
 class Place(NamedTuple):
@@ -69,6 +69,7 @@ class Progress:
     passed_over: bool = False  # was a step passed over because the caller had gone?
     crm_said: str = ""  # the last passthru's answer, if it is JSON
     connect: str = ""  # how far the last connect step is (crm/dialect.py); empty: there was none
+    transfers: int = 0  # by agents' phones, that are settled
     dial_url: str = ""  # where the CRM wants to hear of phones that ring (crm/dialevents.py)
 
     def written(self, place: Place) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 import wave
+from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -11,13 +13,15 @@ from zoneinfo import ZoneInfo
 import gevent
 
 from exoflow.calls.model import Leg, Recording
+from exoflow.errors import ExoflowError
 from exoflow.esl import safety
-from exoflow.flow.here import Here
+from exoflow.flow.here import QUICK_SECONDS, Here
 from exoflow.lines.legs import RecordingEvents
 
 DECLINED = "recording.declined"  # the journey's line where a caller's refusal (applet `consent`) is kept
 STOP_SECONDS = 2.0  # from a talk's end to RECORD_STOP: the file is closed within milliseconds
 START_SECONDS = 1.0  # from the beginning to RECORD_START
+FILE_POLL_INTERVAL = 0.05  # seconds between two looks at a file that is not closed yet
 FOLDER_LEVELS = 4  # account, year, month, day
 TOLERANCE_SECONDS = 1.0  # a file may be shorter than the talk by a frame or two; a second is missing sound
 TOLERANCE_SHARE = 0.02  # of a long talk: clocks of line and switch differ
@@ -93,7 +97,8 @@ def check(here: Here, step: str, recording: Recording, events: RecordingEvents |
     if talk is not None:
         # RECORD_START comes when the recording is asked for, before the ringing; the file's first sound is the talk's
         recording.started_at = talk.answered_at
-    seconds = length(recording)
+    stopped = events is not None and events.stopped.is_set()
+    seconds = length(recording) if stopped else _length_when_closed(recording)
     if recording.state != "pending":
         return  # judged meanwhile: the call had come back
     if seconds is None:
@@ -112,10 +117,24 @@ def check(here: Here, step: str, recording: Recording, events: RecordingEvents |
     here.call.note("H", "recording.good", text, step=step, file=recording.path, seconds=recording.seconds)
 
 
+def _length_when_closed(recording: Recording) -> float | None:
+    """As `length`, of a file that may still be written: its header tells no length before it is closed. Waits STOP_SECONDS."""
+    until = time.monotonic() + STOP_SECONDS
+    while (seconds := length(recording)) is None and time.monotonic() < until:
+        gevent.sleep(FILE_POLL_INTERVAL)
+    return seconds
+
+
 def check_left(here: Here) -> None:
-    """Judges what the process before had no time to, beside the call that has come back; not what its step still needs."""
+    """Judges what the process before had no time to, beside the call that has come back; not what its step still needs.
+
+    The call may have been lost between a talk's end and the end of its recording: that is made up for.
+    """
     for recording in here.call.state.recordings:
         if recording.state == "pending" and recording.path != here.data.get("recording"):
+            if recording.kind == "talk" and not here.caller_gone:
+                with suppress(ExoflowError):
+                    here.session.execute("stop_record_session", recording.path, deadline=QUICK_SECONDS)
             talk = here.call.state.talk_leg if recording.kind == "talk" else None
             here.afterwards(check, here, here.step, recording, None, talk)
 

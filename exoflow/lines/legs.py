@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from gevent.event import Event as Signal
 
 from exoflow.esl.codec import Event
+from exoflow.telephony.causes import of_leg
 
 EVENTS = (
     "CHANNEL_CREATE",
@@ -56,9 +57,10 @@ class LegEvents:
             case "CHANNEL_HANGUP_COMPLETE":
                 self._complete(event)
                 self.released_at = at
-                self.cause = event.get("Hangup-Cause")
                 text = event.variable("hangup_cause_q850")
-                self.q850 = int(text) if text.isascii() and text.isdigit() and len(text) < 5 else None
+                q850 = int(text) if text.isascii() and text.isdigit() and len(text) < 5 else None
+                protocol = event.variable("proto_specific_hangup_cause")
+                self.cause, self.q850 = of_leg(event.get("Hangup-Cause"), q850, protocol)
                 self.released.set()
         self.on_change(self)
 

@@ -50,6 +50,8 @@ class AgentScript:
     name: str = ""
     presses: str = ""  # keys, when he has answered
     press_after: float = 1.0  # CONNECT to the first key, and between two; `talk_seconds` then count from the last
+    redirects: str = ""  # a SIP phone that answers 302: the user part of the address, which is one of this switch
+    transfers: str = ""  # a SIP phone that transfers the caller (REFER) after `talk_seconds`: the user part
     hand: Callable[[Handset], None] | None = None  # is told of each ringing; who holds the handset decides from there on
 
     @classmethod
@@ -111,6 +113,16 @@ class AgentScript:
     def released(cls, cause: str) -> AgentScript:
         """The network releases the leg with any other cause."""
         return cls(alert_after=None, answer_after=None, cause=cause)
+
+    @classmethod
+    def redirected(cls, to: str) -> AgentScript:
+        """A SIP phone that sends its calls elsewhere."""
+        return cls(alert_after=None, answer_after=None, redirects=to)
+
+    @classmethod
+    def transferring(cls, to: str, after: float = 2.0, talks: float = 5.0) -> AgentScript:
+        """A SIP phone that answers, and transfers the caller."""
+        return cls(answer_after=after, talk_seconds=talks, transfers=to)
 
     @classmethod
     def without_channel(cls) -> AgentScript:

@@ -206,19 +206,45 @@ class BLeg:
             steps.append((script.announcement_after, Channel.early_media))
         if script.alert_after is not None:
             steps.append((script.alert_after, self._alert))
-        if script.cause:
+        if script.redirects:
+            steps.append((RELEASE_SECONDS, self._redirect))
+        elif script.cause:
             after = script.answer_after if script.answer_after is not None else RELEASE_SECONDS
             steps.append((after, lambda channel: channel.hangup(cause_name(script.cause))))
         elif script.answer_after is not None:
             steps.append((script.answer_after, self._answer))
             steps += [(script.press_after, partial(self._press, key)) for key in script.presses]
-            if script.talk_seconds is not None:
+            if script.transfers:
+                steps.append((script.talk_seconds or 0.0, self._refer))
+            elif script.talk_seconds is not None:
                 steps.append((script.talk_seconds, lambda channel: channel.hangup("NORMAL_CLEARING")))
         return steps
 
     def _alert(self, channel: Channel) -> None:
         channel.ring()
         self.session.phone.agent("rings", self.script.name or channel.destination)
+
+    def _redirect(self, channel: Channel) -> None:
+        """302 to an address of this switch (sofia.c:6817-6990)."""
+        if is_true(self.variables.get("outbound_redirect_fatal")):
+            channel.set("sip_redirected_to", f"<sip:{self.script.redirects}@127.0.0.1>")
+            for one, name in ((channel, ""), (self.session.channel, "last_bridge_")):
+                one.set(f"{name}proto_specific_hangup_cause", "sip:302")
+            channel.hangup("REQUESTED_CHAN_UNAVAIL")
+            return
+        self._send_caller(self.script.redirects)
+        channel.hangup("REDIRECTION_TO_NEW_DESTINATION")
+
+    def _refer(self, channel: Channel) -> None:
+        """REFER, unless the profile refuses it (sofia.c:8957); then the agent goes on talking."""
+        if self.switch.transfers_disabled:
+            return
+        self._send_caller(self.script.transfers)
+        channel.hangup("BLIND_TRANSFER")
+
+    def _send_caller(self, to: str) -> None:
+        """switch_ivr_session_transfer without a context (switch_ivr.c:2214)."""
+        self.session.transfer(to, self.session.channel.variables.get("force_transfer_context", ""))
 
     def _answer(self, channel: Channel) -> None:
         channel.answer()

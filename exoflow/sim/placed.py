@@ -11,6 +11,7 @@ from exoflow.sim.agents import RELEASE_SECONDS, AgentScript
 from exoflow.sim.arguments import split_outside, variables_of
 from exoflow.sim.causes import cause_name
 from exoflow.sim.channel import Channel
+from exoflow.sim.frames import is_true
 from exoflow.sim.originate import DEFAULT_TIMEOUT, SCHED_HANGUP, Attempt, endpoint_of
 from exoflow.sim.phone import Phone
 
@@ -99,6 +100,15 @@ def _answers(session: Session, script: AgentScript) -> bool:
         if not passes(script.alert_after):
             return False
         channel.ring()
+    if script.redirects:
+        if passes(RELEASE_SECONDS):
+            if not is_true(channel.variables.get("outbound_redirect_fatal")):
+                session.switch.complain(
+                    "redirected", f"a call is placed to {script.redirects!r}, as a phone's 302 says", session
+                )
+            channel.set("proto_specific_hangup_cause", "sip:302")
+            channel.hangup("REQUESTED_CHAN_UNAVAIL")
+        return False
     if script.cause:
         if passes(script.answer_after if script.answer_after is not None else RELEASE_SECONDS):
             channel.hangup(cause_name(script.cause))

@@ -105,6 +105,7 @@ class EmbeddedSwitch:
         }
         self.cdr = cdr
         self.killed = False
+        self.transfers_disabled = False  # `disable-transfer` of a SIP profile
         self.channels: dict[str, Channel] = {}
         self.limits: dict[str, int] = {}
         self.violations: list[Violation] = []

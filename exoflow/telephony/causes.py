@@ -117,6 +117,10 @@ CAUSES: Final = tuple(
     )
 )
 
+# a SIP phone's answers that name another destination, as FreeSWITCH tells them beside the cause
+_REDIRECTS: Final = frozenset({"sip:300", "sip:301", "sip:302", "sip:305"})
+_REDIRECTED: Final = 23  # what they are in Q.850 (RFC 3398, 7.2.4.1)
+
 _BY_NUMBER: Final = {cause.q850: cause for cause in CAUSES}
 _BY_NAME: Final = {cause.name: cause for cause in CAUSES if cause.name != _UNKNOWN_NAME}
 
@@ -129,6 +133,16 @@ def by_number(q850: int) -> Cause:
 def by_name(freeswitch_name: str) -> Cause | None:
     """The cause of a FreeSWITCH name, e.g. USER_BUSY; None for UNKNOWN and names it has not."""
     return _BY_NAME.get(freeswitch_name)
+
+
+def of_leg(name: str, q850: int | None, protocol: str) -> tuple[str, int | None]:
+    """A leg's cause and number as they are to be read. `protocol` is its `proto_specific_hangup_cause`.
+
+    FreeSWITCH ends a leg that is redirected with 44 (sofia.c:6857), which would be the trunk's trouble and not the phone's.
+    """
+    if protocol in _REDIRECTS:
+        return by_number(_REDIRECTED).name, _REDIRECTED
+    return name, q850
 
 
 # facts, pri-and-freetdm.md section 8; FreeSWITCH's own codes put where they belong by their meaning.
@@ -154,6 +168,14 @@ _CURES: Final[dict[LegOutcome, str]] = {
     "protocol": "The line's settings do not fit the exchange: show this cause to whoever set up the PRI and to the operator.",
     "caller_gone": "The caller was gone before an agent answered.",
     "taken": "The caller talks with that agent.",
+}
+
+_CURES_OF_CAUSES: Final = {
+    22: "The number has changed: correct it.",
+    _REDIRECTED: (
+        "The agent's phone, or its exchange, redirects calls, which is not followed: switch call forwarding off there, "
+        "or configure the other number."
+    ),
 }
 
 
@@ -204,7 +226,7 @@ def _not_answered(cause: Cause, *, alerting: bool, early_media: bool, had_leg: b
             "phone could not be reached. Dial the number by hand and listen."
         )
     outcome = _OUTCOMES.get(cause.q850, "unreachable" if had_leg else "trunk")
-    cure = "The number has changed: correct it." if cause.q850 == 22 else _CURES[outcome]
+    cure = _CURES_OF_CAUSES.get(cause.q850) or _CURES[outcome]
     return outcome, f"{cause.text} {cure}"
 
 

@@ -37,6 +37,16 @@ ASK_MARGIN = 2
 # variables of this beginning are run on a channel when its talk begins (switch_ivr_bridge.c:645), each in the leg's own
 # thread: a broadcast to both would wait in the caller's queue, which an app's `bridge` has locked, for the talk's end
 ON_BRIDGE = "execute_on_pre_bridge_opening"
+# A SIP phone may not send the call elsewhere. Its redirect (302) ends the leg: else FreeSWITCH calls whom it names, or sends
+# the caller there (sofia.c:6820). A transfer of either leg goes to a context that brings the call back (switch_ivr.c:2214,
+# dialplan/from-pri.xml), and one with Replaces is refused (sofia.c:9083).
+TRANSFERRED_CONTEXT = "exoflow-transferred"
+_STAYS = {
+    "outbound_redirect_fatal": "true",
+    "deny_refer_requests": "true",
+    "force_transfer_dialplan": "XML",
+    "force_transfer_context": TRANSFERRED_CONTEXT,
+}
 ASK_PAUSE_MS = 3000  # of silence for the key, before an agent who is asked hears it once more
 
 
@@ -123,6 +133,8 @@ def dial_string(
     if not 0 < len(phones) <= MAX_AT_ONCE:
         raise UnsafeText("phones", f"1 to {MAX_AT_ONCE} are rung at once", str(len(phones)))
     variables = _common(ring_seconds, talk_seconds, cli, ask)
+    if any(phone.endpoint.kind == "gateway" for phone in phones):
+        variables |= _STAYS
     for header, value in headers.items():
         name = f"sip_h_{_checked(_HEADER, 'name of a SIP header', header)}"
         variables[name] = _checked(_HEADER_VALUE, f"SIP header {header}", value)

@@ -13,7 +13,7 @@ from exoflow.config.steps import Connect as ConnectSettings
 from exoflow.config.steps import ConnectStep
 from exoflow.crm.dialect import UNDER_WAY
 from exoflow.errors import ExoflowError
-from exoflow.flow import queueing
+from exoflow.flow import queueing, transferring
 from exoflow.flow import recording as recordings
 from exoflow.flow.attempt import talk_of, under_way
 from exoflow.flow.here import QUICK_SECONDS, Here
@@ -40,6 +40,10 @@ class Connect:
     which they came (docs/queue.md); with its `call_back` they may ask to be called back in their turn, within the account's
     `call_backs`.
 
+    An agent's SIP phone that transfers the caller (where FreeSWITCH's profile lets it, docs/freeswitch-conf.md) transfers to
+    a number that a CRM might have named: it is rung over our own trunks, then that agent again. Anything else is refused, and
+    the agent rung again.
+
     Branches: `answered` after the talk; `unanswered` if nobody talked with the caller; out of the queue `queue_full`,
     `queue_timeout` and `left_queue` (`unanswered` unless set), and `call_back` for who will be called back.
     Caller gone: `answered` if there was a talk, else `unanswered`; nobody is rung for a caller who has left.
@@ -51,7 +55,8 @@ class Connect:
     of this caller); connect.passed_over (who is not rung now, and why: engaged, off, hours, wrap_up or paused), and if nobody
     is left, connect.engaged (by calls of ours) or connect.away; leg.dialled, and then leg.talked or leg.<outcome> (busy,
     rejected, no_answer, unreachable, bad_number, trunk, protocol, not_accepted, taken, caller_gone, engaged; evidence leg,
-    q850, cause, alerting, seen); lines.down, switch.slow, store.slow; recording.good, recording.declined, or
+    q850, cause, alerting, seen); lines.down, switch.slow, store.slow; connect.transferred,
+    connect.transfer_refused (evidence leg; number); recording.good, recording.declined, or
     recording.<problem>; queue.entered, queue.announced (evidence position, minutes), queue.served (evidence waited, in
     seconds), queue.full, queue.timeout, queue.left, queue.abandoned, queue.silent (a sound of the queue could not be played),
     queue.call_back (he will be called back; evidence waited, group), queue.no_call_back (that could not be kept: he waits on).
@@ -61,9 +66,13 @@ class Connect:
 
     def run(self, here: Here, step: ConnectStep) -> str:
         begin(here)
+        transferring.begin(here)
         left_by = _ring_rounds(here, step.connect)
         if left_by:
             return left_by if left_by in step.branches() else "unanswered"
+        while here.at.talked and (onward := transferring.next_plan(here, Plan.read(here.data["plan"]))):
+            here.at.talked = False
+            _ring(here, step.connect, *onward)
         if not here.at.talked:
             # keys of a caller who waited are for nobody; how many of them a menu behind would get is chance (a parked channel
             # eats one each 20 ms)

@@ -158,7 +158,7 @@ def _talk(session: Session, leg: BLeg) -> None:
     a.set("last_bridge_hangup_cause", b.cause)
     a.set("bridge_hangup_cause", b.cause)
     session.switch.bus.fire("CHANNEL_UNBRIDGE", a, head=[("Bridge-A-Unique-ID", a.uuid), ("Bridge-B-Unique-ID", b.uuid)])
-    if is_true(a.variables.get("hangup_after_bridge")):
+    if is_true(a.variables.get("hangup_after_bridge")) and not session.away:
         a.hangup(b.cause)
 
 
