@@ -33,8 +33,8 @@ from exoflow.flow.editions import Editions
 from exoflow.flow.here import Parts
 from exoflow.flow.placing import Placing
 from exoflow.flow.reception import Reception
-from exoflow.lines import fallback
 from exoflow.lines.lines import Lines
+from exoflow.lines.publisher import FallbackPublisher
 from exoflow.prompts import PromptBook
 from exoflow.reload import Refused, fixed, read_again
 from exoflow.store.counts import ALL_BUSY
@@ -80,6 +80,8 @@ class Service:
         self.sender.on_settled = self.book.settled
         self.lines = Lines(config.switch.event_socket, lambda: self.config.trunks)
         self.staff = Staff(self.lines, self.book.left.states, Memory(self.store))
+        self._fallback = FallbackPublisher(lambda: self.config, self.lines, self.staff.available, self.staff.known)
+        self.staff.on_switched = self._fallback.wake
         self.call_backs = CallBacks(self.store, lambda: self.staff.clock())
         self._wishes = Wishes(self.store.path, self._switch_agent)
         self._mailer = Mailer()
@@ -125,7 +127,7 @@ class Service:
         self._wishes.start()
         self.lines.start()
         self.staff.start()
-        self._publish()
+        self._fallback.start()
         self.server.start()
         if self.net is not None:
             self.net.start()
@@ -146,6 +148,7 @@ class Service:
         self._lost.stop()
         if self.net is not None:
             self.net.stop()
+        self._fallback.stop()
         self.staff.stop()
         self.lines.stop()
         self._resends.stop()
@@ -213,7 +216,7 @@ class Service:
         for key in fixed(old, new):
             log.warning("%s has changed, which needs a restart; until then the value from before counts", key)
         self._editions.take(new)
-        self._publish()
+        self._fallback.wake()
         self.reload_problem = ""
         log.info("configuration %s is taken; calls in progress end on theirs", new.kept.hash[:12])
         return True
@@ -221,10 +224,6 @@ class Service:
     @property
     def _parts(self) -> Parts:
         return self._editions.current
-
-    def _publish(self) -> None:
-        """What callers meet when no exoflow is there goes by the newest configuration, too. Nobody waits for it."""
-        gevent.spawn(fallback.publish, self.config, self.lines)
 
     def _make_parts(self, config: Config) -> Parts:
         return Parts(

@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import gevent
-from gevent.event import AsyncResult
+from gevent.event import AsyncResult, Event
 
 from exoflow.agents.claims import Claims
 from exoflow.agents.groups import Candidate
-from exoflow.agents.memory import Memory, State
+from exoflow.agents.memory import Known, Memory, State
 from exoflow.agents.order import arranged
 from exoflow.agents.queue import Queues
 from exoflow.agents.standing import Standings, Why, off_hours
@@ -104,6 +104,8 @@ class Staff:
         self.standings = Standings()
         self.queues = Queues(lambda: self.clock())
         self.claims.let_go = self.queues.let_go
+        self.known = Event()  # set when the store has told, or will not, who is switched off
+        self.on_switched: Callable[[], None] = lambda: None  # told when somebody is on or off who was not
         self.reserved: dict[str, Sequence[Picked]] = {}  # by the id of the call to who is called back: who is claimed for it
         self._memory = memory
         self._marked: dict[tuple[str, str], str] = {}  # account and flow: the number tried last
@@ -234,14 +236,23 @@ class Staff:
         self._states[account_id, agent] = state
         log.info("agent %s of %s is %s, by %s", agent, account_id, "on" if available else "off", by)
         self.queues.wake()
+        self.on_switched()
         return self._memory.switched(account_id, agent, state)
+
+    def available(self, account_id: str, agent: str) -> bool:
+        """Is the agent, by the name in the account's file, switched on?"""
+        return self.state(account_id, agent).available
 
     def _recall(self) -> None:
         try:
-            known = self._memory.read(self.clock())
+            self._take(self._memory.read(self.clock()))
         except ExoflowError as error:
             log.error("how the agents stood is not known, everybody counts as on: %s", error)
-            return
+        finally:
+            self.known.set()
+            self.on_switched()
+
+    def _take(self, known: Known) -> None:
         # what happened here meanwhile is newer
         self._marked = known.marks | self._marked
         self._states = known.states | self._states

@@ -149,5 +149,9 @@ def _switch(reader: Reader, wishes: Sequence[Wish], as_json: bool) -> None:
         return
     for path, wish in left.items():
         state = "on" if wish.available else "off"
-        then = f", as soon as `exoflow serve` runs (waiting in {folder})" if path in waiting else ""
+        then = (
+            f", as soon as `exoflow serve` runs (waiting in {folder}; FreeSWITCH's own fallback rings as before until then)"
+            if path in waiting
+            else ""
+        )
         click.echo(f"{wish.agent} of {wish.account} is {state}{then}")

@@ -187,6 +187,23 @@ class Holidays(Strict):
                 return None
         return None if self.country is None else library(self.country, self.region, day.year).get(day)
 
+    def closed_on(self, day: date) -> tuple[Span, ...]:
+        """The spans of a day that are holiday. Raises what `library` does."""
+        for text in (day.isoformat(), day.isoformat()[5:]):
+            if (found := self.dates.get(text)) is not None:
+                return ((0, MIDNIGHT),) if isinstance(found, str) else _between(_spans("open", found.open))
+            if text in self.working:
+                return ()
+        known = {} if self.country is None else library(self.country, self.region, day.year)
+        return ((0, MIDNIGHT),) if day in known else ()
+
+
+def _between(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """The rest of the day."""
+    edges = [0, *(edge for span in spans for edge in span), MIDNIGHT]
+    rest = zip(edges[::2], edges[1::2], strict=True)
+    return tuple((begins, ends) for begins, ends in rest if begins < ends)
+
 
 @lru_cache(maxsize=100)
 def library(country: str, region: str | None, year: int) -> dict[date, str]:

@@ -1,7 +1,8 @@
 """What FreeSWITCH does by itself with a number's callers while no exoflow can take them, written from the accounts.
 
 One file in `dialplan/fallback/` (`switch.fallback`), which `dialplan/from-pri/50-fallback.xml` includes: for each number an
-extension on its trunk and its digits, with the account's own announcement and its own agents one after another. It is
+extension on its trunk and its digits, with the account's own announcement and its own agents one after another: those who
+are switched on, each within the agent's hours and while the number's flow leads to agents (lines/openings). It is
 read by FreeSWITCH alone, while nobody of ours looks: so every value passes its door here, a number whose values do not is
 left out and told, and the file appears whole or not at all.
 """
@@ -14,9 +15,9 @@ import os
 import re
 import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -29,8 +30,9 @@ from exoflow.config.people import Agent
 from exoflow.config.promptpath import prompt_path
 from exoflow.errors import ExoflowError, UnsafeText
 from exoflow.esl import safety
-from exoflow.lines import trunks
+from exoflow.lines import openings, trunks
 from exoflow.lines.lines import Lines
+from exoflow.lines.openings import ALWAYS, Opening, Spans
 from exoflow.telephony.causes import CAUSES, read_leg
 from exoflow.telephony.dialstring import leg_string
 
@@ -38,7 +40,7 @@ log = logging.getLogger("exoflow.lines")
 
 FILE = "exoflow.xml"
 MODE = 0o644  # FreeSWITCH runs as another user
-MAX_AGENTS = 10  # of a number: whoever has been rung for 5 minutes has long gone
+MAX_AGENTS = 10  # of a number at any time: whoever has been rung for 5 minutes has long gone
 RINGBACK = "%(400,200,400,450);%(400,2000,400,450)"  # India's (facts, pri-and-freetdm.md section 8)
 TAIL_DIGITS = range(2, 11)  # what exchanges send of a number (telephony/numbers)
 
@@ -54,6 +56,14 @@ TRUNK_TROUBLE = tuple(
 
 _publishing = BoundedSemaphore()  # a slow disk must not have an older configuration written over a newer one
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+Available = Callable[[str, str], bool]  # is the agent of this account, by these names, switched on?
+
+
+def everybody(account: str, agent: str) -> bool:
+    """All are on: as long as no agent was ever switched."""
+    return True
 
 
 class FallbackError(ExoflowError):
@@ -74,40 +84,54 @@ class Result:
 class _Plan:
     """The file while it is made. `again`: what tries the same agent over another trunk, by its extension's name."""
 
+    config: Config
     digits: Digits
-    numbers: list[ET.Element] = field(default_factory=list)
+    available: Available
+    now: datetime
+    numbers: int = 0
+    calendars: dict[str, ET.Element] = field(default_factory=dict)  # of holidays, by the variable that each sets
+    extensions: list[ET.Element] = field(default_factory=list)
     again: dict[str, ET.Element] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
 
-def publish(config: Config, lines: Lines) -> None:
-    """Writes the fallback and has FreeSWITCH read it. What goes wrong is told in the log, and nothing else follows from it."""
+def publish(config: Config, lines: Lines, available: Available = everybody, *, reload: bool = True) -> bool:
+    """Writes the fallback and has FreeSWITCH read it, without `reload` only if it has changed.
+
+    What goes wrong is told in the log, and nothing else follows from it. False: it was not written.
+    """
     try:
         with _publishing:
-            _publish(config, lines)
+            _publish(config, lines, available, reload)
+    except FallbackError as error:
+        log.error("fallback: %s", error)
+        return False
     except ExoflowError as error:
         log.error("fallback: %s", error)
     except Exception:
         log.exception("fallback: not written, by a fault of exoflow")
+    return True
 
 
-def _publish(config: Config, lines: Lines) -> None:
-    result: Result = gevent.get_hub().threadpool.apply(write, (config,))
-    for told in result.left_out:
-        log.error("fallback: %s", told)
+def _publish(config: Config, lines: Lines, available: Available, reload: bool) -> None:
+    result: Result = gevent.get_hub().threadpool.apply(write, (config, available))
+    if result.changed or reload:
+        for told in result.left_out:
+            log.error("fallback: %s", told)
     if result.path is None:
         return
     if result.changed:
         log.info("fallback of %d numbers written to %s", result.numbers, result.path)
-    lines.reload_dialplan()  # also unchanged: FreeSWITCH may not have read it
+    if result.changed or reload:  # also unchanged: FreeSWITCH may not have read it
+        lines.reload_dialplan()
 
 
-def write(config: Config) -> Result:
+def write(config: Config, available: Available = everybody) -> Result:
     """Writes the file if it would change; in a thread, for disks may be slow. Raises FallbackError."""
     folder = config.switch.fallback
     if folder is None:
         return Result()
-    text, count, left_out = content(config)
+    text, count, left_out = content(config, available)
     path = folder / FILE
     try:
         if path.is_file() and path.read_bytes() == text:
@@ -120,22 +144,30 @@ def write(config: Config) -> Result:
     return Result(path, changed=True, numbers=count, left_out=left_out)
 
 
-def content(config: Config) -> tuple[bytes, int, tuple[str, ...]]:
+def content(
+    config: Config, available: Available = everybody, now: datetime | None = None
+) -> tuple[bytes, int, tuple[str, ...]]:
     """The file's bytes, how many numbers it serves, and what was left out of it, and why."""
-    plan = _Plan(Digits(config))
+    plan = _Plan(config, Digits(config), available, now or datetime.now(UTC))
     for account_id, account in config.accounts.items():
+        opened: dict[str, Opening] = {}  # of the flows
         for number in account.numbers:
+            if number.entry not in opened:
+                opened[number.entry] = openings.of_flow(account, number.entry)
             try:
-                _add(plan, config, account_id, account, number)
+                _add(plan, account_id, account, number, opened[number.entry])
             except ExoflowError as error:
                 plan.left_out.append(f"{account_id}: {number.number} has no fallback of its own: {error}")
     root = ET.Element("include")
     root.append(
-        ET.Comment(" Written by exoflow from its accounts, and again at each of its good loads: what is changed here is lost. ")
+        ET.Comment(
+            " Written by exoflow from its accounts, at each of its good loads and when an agent is switched on or off: what is "
+            "changed here is lost. Times are in UTC. "
+        )
     )
-    root.extend([*plan.numbers, *plan.again.values()])
+    root.extend([*plan.calendars.values(), *plan.extensions, *plan.again.values()])
     ET.indent(root)
-    return ET.tostring(root, encoding="utf-8") + b"\n", len(plan.numbers), tuple(plan.left_out)
+    return ET.tostring(root, encoding="utf-8") + b"\n", plan.numbers, tuple(plan.left_out)
 
 
 class Digits:
@@ -211,16 +243,44 @@ def _replace(path: Path, text: bytes) -> None:
         os.close(folder)
 
 
-def _add(plan: _Plan, config: Config, account_id: str, account: Account, number: Number) -> None:
-    """The extensions of one number. Raises UnsafeText."""
+def _add(plan: _Plan, account_id: str, account: Account, number: Number, opening: Opening) -> None:
+    """The extensions of one number: one for all days, or one for working days and one for holidays. Raises UnsafeText."""
     digits = plan.digits.of(number)
     if not digits:
         plan.left_out.append(f"{account_id}: {number.number}: no digits mean this number alone")
         return
-    extension = ET.Element("extension", {"name": f"{account_id} {number.number}", "continue": "true"})
-    _condition(extension, "destination_number", "exoflow_fallback")
-    _condition(extension, "${exo_trunk}", *_names(config, number.trunk))
-    actions = _Actions(_condition(extension, "${exo_did}", *digits))
+    agents = _agents(plan, account_id, account)
+    days = [("", opening.ordinary)]
+    calendar = ""
+    if opening.holiday != opening.ordinary:
+        calendar = _calendar(plan, account_id, account)
+    if calendar:
+        days.append(("true", opening.holiday))
+    made = []
+    for holiday, spans in days:
+        extension = ET.Element("extension", {"name": f"{account_id} {number.number}", "continue": "true"})
+        _condition(extension, "destination_number", "exoflow_fallback")
+        _condition(extension, "${exo_trunk}", *_names(plan.config, number.trunk))
+        last = _condition(extension, "${exo_did}", *digits)
+        if calendar:
+            last = ET.SubElement(extension, "condition", field=f"${{{calendar}}}", expression=f"^{holiday}$")
+        _serve(plan, extension, last, account_id, account, number, _within(spans, agents))
+        made.append(extension)
+    plan.extensions += made
+    plan.numbers += 1
+
+
+def _serve(
+    plan: _Plan,
+    extension: ET.Element,
+    condition: ET.Element,
+    account_id: str,
+    account: Account,
+    number: Number,
+    agents: list[tuple[Agent, Spans]],
+) -> None:
+    """What is done for a caller of the number who meets the condition, the extension's last so far. Raises UnsafeText."""
+    actions = _Actions(condition)
     actions.add("sched_cancel")
     actions.add("stop_record_session", "all")  # one that an app had begun would go on
     actions.set("exo_fallback_account", safety.word("account's id", account_id))
@@ -229,36 +289,71 @@ def _add(plan: _Plan, config: Config, account_id: str, account: Account, number:
     actions.add("sleep", "300")
     first = account.fallback.spoken(account.language)
     if first is not None:
-        actions.add("playback", safety.sound(str(prompt_path(config.prompts, first).resolve())))
-    agents = _agents(account)
-    if agents:
-        _ring(plan, actions, config, account_id, account, number, agents[:MAX_AGENTS])
-    plan.numbers.append(extension)
-    if len(agents) > MAX_AGENTS:
-        plan.left_out.append(
-            f"{account_id}: {number.number}: agents behind the {MAX_AGENTS}th are not rung by FreeSWITCH itself"
-        )
+        actions.add("playback", safety.sound(str(prompt_path(plan.config.prompts, first).resolve())))
+    some, beyond = _first_of(agents)
+    if some:
+        _ring(plan, extension, actions, account_id, account, number, some)
+    if beyond:
+        told = f"{account_id}: {number.number}: agents behind the {MAX_AGENTS}th are not rung by FreeSWITCH itself"
+        plan.left_out += [] if told in plan.left_out else [told]
 
 
-def _agents(account: Account) -> list[Agent]:
-    """Whom to ring, in order, each number once; nobody without a group."""
-    name = account.fallback.group or next(iter(account.groups), None)
-    if name is None:
+def _agents(plan: _Plan, account_id: str, account: Account) -> list[Agent]:
+    """Whom to ring, in order, each number once; nobody without a group. Who is switched off is left out."""
+    group = account.fallback.group or next(iter(account.groups), None)
+    if group is None:
         return []
-    agents = [account.agents[agent] for agent in account.groups[name].agents]
-    return list({agent.number: agent for agent in agents}.values())
+    names = [name for name in account.groups[group].agents if plan.available(account_id, name)]
+    return list({account.agents[name].number: account.agents[name] for name in names}.values())
+
+
+def _within(opening: Spans, agents: list[Agent]) -> list[tuple[Agent, Spans]]:
+    """Each of the agents with the times at which this one is rung; who never is, is left out."""
+    found = [(agent, openings.meet(opening, openings.of_agent(agent))) for agent in agents]
+    return [(agent, spans) for agent, spans in found if spans]
+
+
+def _first_of(agents: list[tuple[Agent, Spans]]) -> tuple[list[tuple[Agent, Spans]], bool]:
+    """Those who are among the first MAX_AGENTS at some time, and whether somebody is not."""
+    moments = dict.fromkeys((begins for _, spans in agents for begins, _ in spans), 0)
+    found = []
+    for agent, spans in agents:
+        own = [at for at in moments if any(begins <= at < ends for begins, ends in spans)]
+        if any(moments[at] < MAX_AGENTS for at in own):
+            found.append((agent, spans))
+            moments.update({at: moments[at] + 1 for at in own})
+    return found, len(found) < len(agents)
+
+
+def _calendar(plan: _Plan, account_id: str, account: Account) -> str:
+    """The variable that is `true` on the account's holidays; empty if it has none ahead."""
+    try:
+        days = openings.holiday_conditions(account, plan.now)
+    except (ImportError, NotImplementedError) as problem:
+        plan.left_out.append(f"{account_id}: the library of holidays cannot tell ({problem}): all days are working days")
+        return ""
+    if not days:
+        return ""
+    name = "exo_holiday_" + hashlib.sha256(repr(days).encode()).hexdigest()[:12]
+    if name not in plan.calendars:
+        extension = plan.calendars[name] = ET.Element("extension", {"name": name, "continue": "true"})
+        _utc(_condition(extension, "destination_number", "exoflow_fallback"))
+        condition = _times(extension, days)
+        ET.SubElement(condition, "action", {"application": "set", "inline": "true", "data": f"{name}=true"})
+        _box_time(ET.SubElement(extension, "condition"))
+    return name
 
 
 def _ring(
     plan: _Plan,
+    extension: ET.Element,
     actions: _Actions,
-    config: Config,
     account_id: str,
     account: Account,
     number: Number,
-    agents: list[Agent],
+    agents: list[tuple[Agent, Spans]],
 ) -> None:
-    own = account.fallback
+    own, config = account.fallback, plan.config
     for name, value in _BRIDGING.items():
         actions.set(name, value)
     if own.record != "none":
@@ -271,8 +366,16 @@ def _ring(
         if any(isinstance(step, ConsentStep) for flow in account.flows.values() for step in flow.steps.values()):
             actions.set("exo_fallback_consent", "needed")
         actions.add("execute_extension", "exoflow_record XML from-pri")
+    timed = any(spans != ALWAYS for _, spans in agents)
+    if timed:
+        _utc(actions.condition)
+    now_open: Spans = ALWAYS
     attempt = 0
-    for agent in agents:
+    for agent, spans in agents:
+        if spans != now_open:
+            now_open = spans
+            times = openings.time_conditions(spans, ZoneInfo(account.time_zone), plan.now)
+            actions = _Actions(_times(extension, times))
         for order, name in enumerate(trunks.outbound_order(config.trunks, number.trunk)):
             attempt += 1
             trunk = config.trunks[name]
@@ -289,7 +392,30 @@ def _ring(
                 actions.dial(attempt, dialled)
             else:
                 actions.add("execute_extension", f"{_again(plan, attempt, dialled)} XML from-pri")
+    if timed:
+        actions = _Actions(ET.SubElement(extension, "condition"))
+        _box_time(actions.condition)
     actions.add("stop_record_session", "all")
+
+
+def _times(extension: ET.Element, times: list[dict[str, str]]) -> ET.Element:
+    """A condition on the time, or none (`times` is empty). It has no field: one with both looks at the field alone
+    (mod_dialplan_xml.c:409)."""
+    if len(times) < 2:
+        return ET.SubElement(extension, "condition", {**(times[0] if times else {}), "break": "never"})
+    condition = ET.SubElement(extension, "condition", {"regex": "any", "break": "never"})
+    for attributes in times:
+        ET.SubElement(condition, "regex", attributes)
+    return condition
+
+
+def _utc(condition: ET.Element) -> None:
+    """From here on the dialplan compares with the time of UTC."""
+    ET.SubElement(condition, "action", {"application": "set", "inline": "true", "data": "tod_tz_offset=0"})
+
+
+def _box_time(condition: ET.Element) -> None:
+    ET.SubElement(condition, "action", {"application": "unset", "inline": "true", "data": "tod_tz_offset"})
 
 
 def _day(account: Account) -> str:
@@ -348,10 +474,10 @@ class _Actions:
     """The actions of a condition, in their order."""
 
     def __init__(self, condition: ET.Element) -> None:
-        self._condition = condition
+        self.condition = condition
 
     def add(self, application: str, data: str = "") -> None:
-        ET.SubElement(self._condition, "action", {"application": application} | ({"data": data} if data else {}))
+        ET.SubElement(self.condition, "action", {"application": application} | ({"data": data} if data else {}))
 
     def set(self, name: str, value: str) -> None:
         self.add("set", f"{name}={value}")

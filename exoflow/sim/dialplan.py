@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exoflow.errors import ExoflowError
+from exoflow.sim import times
 from exoflow.sim.expand import expand
 from exoflow.sim.frames import is_true
 
@@ -31,8 +32,8 @@ _GROUP = re.compile(r"\$(\d{1,2})")
 _INLINE = {"set", "multiset", "unset", "export", "log"}  # of the applications here those with SAF_ROUTING_EXEC
 _KNOWN = {
     "extension": {"name", "continue"},
-    "condition": {"field", "expression", "break", "regex", "require-nested"},
-    "regex": {"field", "expression"},
+    "condition": {"field", "expression", "break", "regex", "require-nested", *times.ATTRIBUTES},
+    "regex": {"field", "expression", *times.ATTRIBUTES},
     "action": {"application", "data", "inline", "loop"},
     "anti-action": {"application", "data", "inline", "loop"},
 }
@@ -66,14 +67,22 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Condition:
-    """`field` None: always true. `regexes` (field, expression) stand for the one expression when `rule` names how many."""
+class Test:
+    """`field` None: met at the time that `when` has, always if it has none."""
 
     field: str | None
     expression: str
+    when: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`regexes` stand for the one test when `rule` names how many of them must be met."""
+
+    test: Test
     stops: str
     rule: str = ""
-    regexes: tuple[tuple[str, str], ...] = ()
+    regexes: tuple[Test, ...] = ()
     actions: tuple[Action, ...] = ()
     otherwise: tuple[Action, ...] = ()
     nested: tuple[Condition, ...] = ()
@@ -161,19 +170,26 @@ class Dialplan:
     def _true(self, session: Session, condition: Condition, destination: str) -> tuple[bool, re.Match[str] | None]:
         """Is it met, and by what: the groups that `$1` stands for, if the expression has any."""
         if condition.rule:
-            matches = [self._match(session, name, expression, destination) for name, expression in condition.regexes]
-            met = [match for match in matches if match is not None]
-            true = {"all": len(met) == len(matches), "any": bool(met), "xor": len(met) == 1}[condition.rule]
+            matches = [self._met(session, test, destination) for test in condition.regexes]
+            true = {"all": all(matches), "any": any(matches), "xor": sum(map(bool, matches)) == 1}[condition.rule]
+            met = [match for match in matches if isinstance(match, re.Match)]
             return true, met[-1] if met and "(" in met[-1].re.pattern else None
-        if condition.field is None:
-            return True, None
-        found = self._match(session, condition.field, condition.expression, destination)
+        found = self._met(session, condition.test, destination)
+        if isinstance(found, bool):
+            return found, None
         if found is not None and "(" in found.re.pattern:
             session.channel.set("DP_MATCH", None)
             for group in (found[0], *found.groups()):
                 session.channel.add("DP_MATCH", group or "")
             return True, found
         return found is not None, None
+
+    def _met(self, session: Session, test: Test, destination: str) -> re.Match[str] | bool | None:
+        """Where a field is, the time beside it counts for nothing (mod_dialplan_xml.c:409)."""
+        if test.field is not None:
+            return self._match(session, test.field, test.expression, destination)
+        offset = session.channel.variables.get("tod_tz_offset", "")
+        return times.met(test.when, session.switch.clock.micros(), offset) is not False
 
     def _match(self, session: Session, name: str, expression: str, destination: str) -> re.Match[str] | None:
         if "$" in name:
@@ -253,15 +269,19 @@ def _condition(element: ET.Element) -> Condition:
     for one in element.iterfind("regex"):
         _check(one)
     return Condition(
-        element.get("field"),
-        element.get("expression", ""),
+        _test(element),
         element.get("break", "on-false"),
         rule,
-        tuple((one.get("field", ""), one.get("expression", "")) for one in element.iterfind("regex")),
+        tuple(_test(one) for one in element.iterfind("regex")),
         tuple(_action(one) for one in element.iterfind("action")),
         tuple(_action(one) for one in element.iterfind("anti-action")),
         tuple(_condition(one) for one in element.iterfind("condition")),
     )
+
+
+def _test(element: ET.Element) -> Test:
+    when = {name: element.get(name, "") for name in times.ATTRIBUTES if name in element.keys()}  # noqa: SIM118
+    return Test(element.get("field"), element.get("expression", ""), when)
 
 
 def _action(element: ET.Element) -> Action:

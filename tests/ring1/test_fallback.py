@@ -191,6 +191,24 @@ def test_nothing_hostile_becomes_xml_or_an_expansion(config: Config, place: str,
         assert left_out
 
 
+def test_who_is_switched_off_is_not_in_it(config: Config) -> None:
+    text, numbers, _ = content(config, lambda account, agent: (account, agent) != ("acme", "asha"))
+    assert (ASHA.encode() in text, RAVI.encode() in text, numbers) == (False, True, 4)
+    text, numbers, left_out = content(config, lambda account, agent: False)
+    assert (b"bridge" in text, numbers, left_out) == (False, 4, ())
+
+
+def test_each_shift_has_its_own_first_agents(config: Config) -> None:
+    acme = config.accounts["acme"]
+    shifts = [{"mon-fri": ["09:00-18:00"]}] * 10 + [{"mon-fri": ["18:00-24:00"]}] * 10
+    agents = {f"a{at}": Agent(number=f"+9198765{at:05d}", hours=hours) for at, hours in enumerate(shifts)}
+    group = acme.groups["others"].model_copy(update={"agents": list(agents)})
+    many = acme.model_copy(update={"agents": agents, "groups": {"all": group}, "numbers": acme.numbers[:1]})
+    text, _, left_out = content(replace(config, accounts={"acme": many}))
+    assert text.count(b"{ignore_early_media") == 40
+    assert left_out == ()
+
+
 def test_agents_beyond_the_limit_are_told(config: Config) -> None:
     acme = config.accounts["acme"]
     agents = {f"a{at}": Agent(number=f"+9198765{at:05d}") for at in range(12)}

@@ -116,8 +116,8 @@ def test_what_cannot_run_while_the_hunt_goes_on_is_passed_over_and_counted(tmp_p
 
 
 def test_what_it_does_not_know_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(DialplanError, match="wday"):
-        plan(tmp_path, '<extension name="x"><condition wday="2-6"><action application="a"/></condition></extension>')
+    with pytest.raises(DialplanError, match="mweek"):
+        plan(tmp_path, '<extension name="x"><condition mweek="2-6"><action application="a"/></condition></extension>')
     with pytest.raises(DialplanError, match="no XML"):
         plan(tmp_path / _fresh(tmp_path), "<extension>")
     with pytest.raises(DialplanError, match="cannot be read"):
