@@ -35,6 +35,7 @@ from exoflow.flow.placing import Placing
 from exoflow.flow.reception import Reception
 from exoflow.lines.lines import Lines
 from exoflow.lines.publisher import FallbackPublisher
+from exoflow.lines.stray import StrayLegs
 from exoflow.prompts import PromptBook
 from exoflow.reload import Refused, fixed, read_again
 from exoflow.store.counts import ALL_BUSY
@@ -103,7 +104,9 @@ class Service:
         )
         self._lost = LostCalls(self.net, self.book, self.lines, lambda: self.config, self._held.__contains__)
         self.lines.on_up += [self._lost.hurry, self.staff.watch.hurry]
-        self.lines.on_channel.append(self.staff.claims.hear)
+        self._stray = StrayLegs(self.lines)
+        self.lines.on_channel += [self.staff.claims.hear, self._stray.hear]
+        self.store.counts.watch(lambda: {("stray_legs", ""): float(self._stray.ended)})
         self.store.counts.watch(lambda: {(name, ""): float(count) for name, count in self.server.counters.items()})
         self.store.counts.watch(lambda: {(ALL_BUSY, trunk): seconds for trunk, seconds in self.lines.all_busy_seconds.items()})
         self.store.counts.watch(lambda: {(name, ""): float(count) for name, count in self.audio.counters.items()})
@@ -172,6 +175,7 @@ class Service:
             calls=lambda: (self.server.active, self.server.max_calls),
             no_descriptor=lambda: self.server.counters["emfile"],
             reload_refused=lambda: self.reload_problem,
+            transfers=self._stray.problem,
             folders=lambda: Folders(self.store.path, config.switch.recordings, config.switch.cdr, config.spill),
             crm=self.crm.breaker.state,
         )

@@ -28,6 +28,7 @@ WORDS = {
     "fallback.refused": "calls served by the fallback: no exoflow was there",
     "fallback.guard": "calls served by the fallback: exoflow took them and did nothing",
     "fallback.deaths": "calls served by the fallback: exoflow lost them three times",
+    "stray_legs": "legs that SIP phones had FreeSWITCH dial by a transfer, which were ended",
     "silent": "connections of the switch that said nothing",
     "emfile": "times without a free descriptor",
     "stood_still": "times the process stood still",

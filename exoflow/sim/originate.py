@@ -239,8 +239,23 @@ class BLeg:
         """REFER, unless the profile refuses it (sofia.c:8957); then the agent goes on talking."""
         if self.switch.transfers_disabled:
             return
+        if "Replaces=" in self.script.transfers:
+            self._dial_by_transfer(channel)
+            return
         self._send_caller(self.script.transfers)
         channel.hangup("BLIND_TRANSFER")
+
+    def _dial_by_transfer(self, channel: Channel) -> None:
+        """REFER with Replaces of a call that the switch does not know: it dials the address (sofia.c:9420)."""
+        number = self.script.transfers.partition("?")[0]
+        foreign = Channel(self.switch, "outbound", f"sofia/exoflow/{number}", destination=number, caller=channel.destination)
+        foreign.set("sip_h_X-FS-Refer-From", channel.uuid)
+        self.switch.register(foreign)
+        self.switch.bus.fire("CHANNEL_CREATE", foreign)
+        if self._pause(foreign, RELEASE_SECONDS):
+            self.switch.complain("foreign_leg", f"{number!r} was dialled, for a phone's transfer named it", self.session)
+            foreign.hangup("NORMAL_CLEARING")
+        foreign.report()
 
     def _send_caller(self, to: str) -> None:
         """switch_ivr_session_transfer without a context (switch_ivr.c:2214)."""

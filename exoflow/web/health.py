@@ -54,6 +54,7 @@ class Sources:
     calls: Callable[[], tuple[int, int]]  # active, and the most there may be
     no_descriptor: Callable[[], int] = lambda: 0  # times since the start that a call could not be accepted for want of one
     reload_refused: Callable[[], str] = lambda: ""
+    transfers: Callable[[], str] = lambda: ""  # that SIP phones have FreeSWITCH dial; empty: none did lately
     folders: Callable[[], Folders | None] = lambda: None
     crm: Callable[[], list[dict[str, Any]]] = list  # CRM hosts that are not asked at present; an account's trouble, not ours
 
@@ -123,6 +124,8 @@ class Readiness:
         if event_socket:
             cure = "is FreeSWITCH running, and is switch.event_socket as its event_socket.conf says?"
             yield Reason("event_socket", f"{event_socket}; {cure}")
+        if transfers := self._sources.transfers():
+            yield Reason("transfers", transfers)
         if refused:
             cure = "`exoflow check` shows the findings; the configuration from before stays"
             yield Reason("configuration", f"the last reload was refused: {refused}; {cure}")

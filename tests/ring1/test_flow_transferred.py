@@ -134,3 +134,14 @@ def test_a_later_step_knows_nothing_of_an_earlier_transfer(hall: Start) -> None:
     _, state = h.run()
     assert [leg.agent for leg in state.legs] == ["Asha", "Asha", "Ravi"]
     assert codes(state).count("connect.transfer_refused") == 1
+
+
+def test_what_a_phones_attended_transfer_has_the_switch_dial_is_ended_and_the_talk_goes_on(hall: Start) -> None:
+    h = sip(hall, {ASHA: AgentScript.transferring("0088299123456?Replaces=abc", talks=3.0)})
+    phone = h.call()
+    h.noted("leg.dialled")
+    phone.after(20.0, phone.hangup)
+    state = h.ended(phone)
+    assert (outcomes(state.legs), state.ended_by) == (["answered"], "caller")
+    assert state.legs[0].talk_seconds > 10
+    assert h.switch.violations == [], "it was not ended before it was answered"

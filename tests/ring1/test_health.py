@@ -39,6 +39,7 @@ class Site:
         self.calls = (3, 1000)
         self.no_descriptor = 0
         self.refused = ""
+        self.transfers = ""
         self.folders = Folders(folder / "exoflow.db", folder / "recordings")
         (folder / "recordings").mkdir()
         sources = Sources(
@@ -47,6 +48,7 @@ class Site:
             calls=lambda: self.calls,
             no_descriptor=lambda: self.no_descriptor,
             reload_refused=lambda: self.refused,
+            transfers=lambda: self.transfers,
             folders=lambda: self.folders,
         )
         self.readiness = Readiness(sources)
@@ -131,6 +133,10 @@ def no_descriptors(site: Site) -> None:
     site.no_descriptor = 3
 
 
+def dialled_by_transfer(site: Site) -> None:
+    site.transfers = "a phone had it dial; set `disable-transfer`"
+
+
 def refused_reload(site: Site) -> None:
     site.refused = "exoflow.yaml:3:1: error: E101 no such key\nand more"
 
@@ -155,6 +161,7 @@ def no_recordings(site: Site) -> None:
         (full_of_calls, "calls", "raise switch.max_calls"),
         (no_descriptors, "calls", "LimitNOFILE"),
         (refused_reload, "configuration", "`exoflow check`"),
+        (dialled_by_transfer, "transfers", "`disable-transfer`"),
         (no_cdr, "cdr", "switch.cdr"),
         (no_recordings, "recordings", "switch.recordings"),
     ],

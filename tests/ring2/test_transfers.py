@@ -154,3 +154,22 @@ def test_the_callers_side_cannot_send_the_agent_elsewhere(open_site: Site) -> No
     state = visit.state()
     assert [leg.outcome for leg in state.legs] == ["answered"]
     assert steps(state) == ["agents", "after", "bye"]
+
+
+def test_what_an_attended_transfer_has_freeswitch_dial_is_ended_before_it_is_answered(open_site: Site) -> None:
+    """Replaces names no call that FreeSWITCH has, so it dials the address past every dialplan (sofia.c:9420).
+
+    The phone, which is a FreeSWITCH here, hangs up when it hears 403 of its transfer; the caller stays.
+    """
+    site = open_site
+    abroad = site.exchange.agent("0088299123456").behave(answers(after=1.5, talk=5))
+    address = f"sip:0088299123456@127.0.0.1:{site.exchange.sip_port}?Replaces=abc%3Bto-tag%3Dx%3Bfrom-tag%3Dy"
+    [agent] = site.agents(refers(site, address))
+    visit = site.call(DIRECT, {"/agents": text(listed(agent.number))})
+    visit.phone.wait_ended(30)
+    state = visit.state()
+    assert [leg.outcome for leg in state.legs] == ["answered"]
+    assert [attempt.answered_at for attempt in abroad.attempts] in ([], [None])
+    assert "disable-transfer" in site.log_text()
+    assert [one.state for one in state.recordings] == ["good"]
+    assert steps(state) == ["agents", "after", "bye"]
