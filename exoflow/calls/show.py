@@ -10,6 +10,7 @@ from typing import Any
 from exoflow.calls.lookup import Delivery
 from exoflow.calls.model import CallState, Entry, Leg, Recording
 from exoflow.calls.payload import reason_text
+from exoflow.characters import one_line
 
 SHORT_ID = 8  # digits of a call's id in the list; `exoflow calls` takes them
 WIDTH = 100  # columns of the text of one call where there is no terminal
@@ -75,7 +76,7 @@ def journey_line(entry: Entry, zone: tzinfo, *, marked: bool = False, width: int
 
 def clean(text: Any) -> str:
     """Text from callers and CRMs without what would move a terminal's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in str(text))
+    return one_line(str(text), "?")
 
 
 # --- the list -----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from exoflow.config.checks import (
     names,
     outside,
     parameters,
+    paths,
     recordings,
     sounds,
     ways,
@@ -37,6 +38,7 @@ CHECKS = (
     ways.check,
     claims.check,
     sounds.check,
+    paths.check,
     languages.check,
     holidays.check,
     outside.check,
@@ -110,7 +112,7 @@ def _account_files(path: Path, document: Document, main: Main | None) -> tuple[l
     pattern = document.value.get("accounts") if main is None else main.accounts
     if not isinstance(pattern, str):
         pattern = Main.model_fields["accounts"].default
-    found = sorted(Path(name) for name in glob.glob(os.path.join(path.parent, pattern)))
+    found = sorted(Path(name) for name in glob.glob(os.path.join(glob.escape(str(path.parent)), pattern)))
     files = [file for file in found if not file.is_dir() and file.absolute() != path.absolute()]
     if files or main is None:
         return files, []

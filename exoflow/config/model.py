@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, PrivateAttr, SecretStr, StrictFloat, StrictInt, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, StrictFloat, StrictInt, model_validator
 
 from exoflow.config.actions import VariableName
 from exoflow.config.callbacks import CallBacks
@@ -22,6 +22,7 @@ from exoflow.telephony.numbers import NumberType, tail_matches, to_e164
 # what may stand in a dial string as a span's or gateway's name (telephony/dialstring.py)
 TRUNK_NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 MAX_PUBLIC_URL = 80  # characters; receivers lose events whose RecordingUrl has more than 140, and the rest of it is 57
+MAX_PORT = 65535
 LISTEN = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$"
 
 
@@ -35,11 +36,20 @@ def _address(text: str) -> Address:
     return Address(host.strip("[]"), int(port))
 
 
+def _port_in_range(text: str) -> str:
+    if _address(text).port > MAX_PORT:
+        raise ValueError(f"the port of `{text}` is above {MAX_PORT}")
+    return text
+
+
+HostPort = Annotated[str, Field(pattern=LISTEN), AfterValidator(_port_in_range)]
+
+
 class EventSocket(Strict):
     """FreeSWITCH's own event socket, which we connect to (mod_event_socket)."""
 
     host: str = Field("127.0.0.1", description="where FreeSWITCH's event_socket.conf listens")
-    port: StrictInt = Field(8021, ge=1, le=65535, description="its listen-port")
+    port: StrictInt = Field(8021, ge=1, le=MAX_PORT, description="its listen-port")
     password: SecretStr | None = Field(None, description="the text itself, or `${NAME}` for an environment variable")
     password_file: Located | None = Field(None, description="file whose first line is the password")
 
@@ -49,9 +59,7 @@ class EventSocket(Strict):
 
 
 class Switch(Strict):
-    listen: str = Field(
-        "127.0.0.1:8084", pattern=LISTEN, description="host:port that FreeSWITCH's socket application connects to"
-    )
+    listen: HostPort = Field("127.0.0.1:8084", description="host:port that FreeSWITCH's socket application connects to")
     event_socket: EventSocket = Field(EventSocket(), description="FreeSWITCH's own event socket, which exoflow connects to")
     recordings: Located = Field(Path("recordings"), validate_default=True, description="folder; one in it for each day")
     cdr: Located | None = Field(
@@ -302,7 +310,7 @@ class Account(Strict):
 
 
 class Web(Strict):
-    listen: str = Field("127.0.0.1:8080", pattern=LISTEN, description="host:port of /livez, /readyz, both APIs and recordings")
+    listen: HostPort = Field("127.0.0.1:8080", description="host:port of /livez, /readyz, both APIs and recordings")
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[A-Za-z0-9.:_\[\]-]+(/[A-Za-z0-9._~/-]*)?$",
@@ -319,7 +327,7 @@ class Web(Strict):
 
 
 class Mail(Strict):
-    smtp: str = Field("localhost:25", pattern=LISTEN, description="host:port of the server that takes our mails")
+    smtp: HostPort = Field("localhost:25", description="host:port of the server that takes our mails")
     sender: str = Field(
         alias="from", pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS, description="address that mails come from"
     )

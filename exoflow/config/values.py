@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from exoflow.characters import one_line
+
 Value = str | int
 
 MAX_VARIABLE_CHARS = 200  # of one value; a spoken or sent value is never longer
@@ -22,7 +24,7 @@ def typed(raw: Any, wanted: str) -> Value:
     if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
         raise Unfit("is no single value" if raw is not None else "is not there")
     text = str(int(raw)) if isinstance(raw, float) and raw.is_integer() else str(raw)
-    text = "".join(c if c.isprintable() else " " for c in text).strip()
+    text = one_line(text).strip()
     if not text:
         raise Unfit("is empty")
     if len(text) > MAX_VARIABLE_CHARS:

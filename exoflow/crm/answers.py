@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import AfterValidator, Field, model_validator
 
+from exoflow.characters import one_line
 from exoflow.crm.http import Answer
 from exoflow.crm.strictjson import BadAnswer, Strict, media_type, read, short, text_of, web_address
 from exoflow.errors import UnsafeText
@@ -111,7 +112,7 @@ class _Playback(Strict):
             web_address(self.value)
         elif len(self.value) > MAX_TEXT_CHARS:
             raise ValueError(f"the text has {len(self.value)} characters; at most {MAX_TEXT_CHARS} are spoken")
-        elif not self.value.isprintable() or not self.value.strip():
+        elif one_line(self.value) != self.value or not self.value.strip():
             raise ValueError(f"{short(self.value)} cannot be spoken")
         return self
 

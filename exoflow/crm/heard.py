@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
+from exoflow.characters import one_line
 from exoflow.crm.http import Answer
 from exoflow.crm.strictjson import BadAnswer, Strict, media_type, read, short, text_of, web_address
 
@@ -21,7 +22,6 @@ MAX_AUDIOS = 20  # of one greeting, one after another; as in the configuration
 MAX_REPEATS = 9  # more tries than ten nobody makes; as `attempts` in the configuration
 MAX_INPUT_SECONDS = 60  # for a key; as `timeout` in the configuration
 JSON = "application/json"
-_JOINERS = "\u200c\u200d"  # Indian scripts are written with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _begins_as_url(line: str) -> bool:
 
 def _speakable(text: str) -> str:
     """Raises ValueError for a text that has nothing to speak, or too much."""
-    spoken = " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in text).split()).lstrip("-–— ")
+    spoken = " ".join(one_line(text).split()).lstrip("-–— ")
     if not any(c.isalnum() for c in spoken):
         raise ValueError(f"{short(text)} has nothing to speak")
     if len(spoken) > MAX_TEXT_CHARS:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from urllib.parse import unquote_plus
 
+from exoflow.characters import belongs
+
 MASK = "***"
 EXCERPT_BYTES = 200  # of an answer in the journey
 MAX_URL_CHARS = 500  # of a URL in the journey: a delivery carries the whole journey in 20 kB
@@ -87,4 +89,4 @@ def excerpt(body: bytes, url: str = "", extra_keys: Collection[str] = ()) -> str
 
 def _printable(text: str) -> str:
     """Control characters escaped: what a server sends must not move a terminal's cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if belongs(c) else c.encode("unicode_escape").decode() for c in text)

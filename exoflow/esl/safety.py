@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from exoflow.characters import switch_takes_path
 from exoflow.errors import UnsafeText
 
 # CR ends FreeSWITCH's header parsing, LF starts a header, NUL cuts the value (mod_event_socket.c:1292); the rest has no use,
@@ -20,8 +21,6 @@ _WORD_PAIR = re.compile(r"(?is)(?=.*(?:un|re)load)(?=.*mod_event_socket)")
 _APPLICATION = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 _UUID = re.compile(r"[0-9a-fA-F-]{8,64}\Z")
 _CAUSE = re.compile(r"[A-Z][A-Z0-9_]{1,47}\Z")
-# what a path may have: no space or quote (they shift arguments), no `!` (joins files), no `{}[]` (stream parameters), no `$`
-_PATH = re.compile(r"/[A-Za-z0-9_./@+=,-]{1,500}\Z")
 _TONE = re.compile(r"(?:tone|silence|local)_stream://[A-Za-z0-9_%(),.;=/-]{1,200}\Z")
 
 
@@ -71,13 +70,13 @@ def cause(name: str) -> str:
 
 def sound(text: str) -> str:
     """One thing to be played: an absolute path or a tone. Raises UnsafeText."""
-    if not (_PATH.match(text) or _TONE.match(text)) or "/../" in text + "/":
+    if not (switch_takes_path(text) or _TONE.match(text)):
         raise UnsafeText("sound", "not an absolute path of plain characters, nor a tone", text)
     return text
 
 
 def path(text: str) -> str:
     """An absolute path that the switch will write to. Raises UnsafeText."""
-    if not _PATH.match(text) or "/../" in text + "/":
+    if not switch_takes_path(text):
         raise UnsafeText("path", "not an absolute path of plain characters", text)
     return text

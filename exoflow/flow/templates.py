@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from exoflow.characters import one_line
 from exoflow.config.actions import PLACEHOLDER
 from exoflow.config.values import MAX_VARIABLE_CHARS
 from exoflow.flow.here import Here
@@ -33,11 +34,11 @@ class Texts:
 
     def line(self, template: str) -> str:
         """One line: a journey's, a subject, a field. Control characters become spaces."""
-        return self._fill(template, _one_line)
+        return self._fill(template, one_line)
 
     def text(self, template: str) -> str:
         """Several lines. The template's own line ends stay; a value is one line."""
-        return "\n".join(self._fill(line, _one_line) for line in template.splitlines())
+        return "\n".join(self._fill(line, one_line) for line in template.splitlines())
 
     def json(self, value: Any) -> Any:
         """A JSON body's mapping with every text in it filled."""
@@ -59,7 +60,7 @@ class Texts:
         value = self._values.get(name, "")
         if not value and name not in self.unset:
             self.unset.append(name)
-        return _one_line(value)[:MAX_VARIABLE_CHARS]
+        return one_line(value)[:MAX_VARIABLE_CHARS]
 
 
 def built_in(here: Here) -> dict[str, str]:
@@ -76,8 +77,3 @@ def built_in(here: Here) -> dict[str, str]:
         "step": here.step,
         "time": now.strftime("%Y-%m-%d %H:%M"),
     }
-
-
-def _one_line(text: str) -> str:
-    # U+2028 and U+2029 end lines in some readers, too; isprintable() knows them
-    return "".join(c if c.isprintable() else " " for c in text)

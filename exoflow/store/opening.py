@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SQLITE = "sqlite:///"  # begins a store's address; then comes its file
 MODE = 0o600  # callers' numbers are in it, and configurations that may have passwords in them
 BUSY_MS = 5000  # how long one statement waits for another process's lock
 CHECKED_BYTES = 64 * 1024 * 1024  # a full check of a larger file would hold the start up for more than about 0.2 s
@@ -163,6 +164,12 @@ def open_reader(url: str) -> Reader:
 
 
 def _path(url: str) -> Path:
+    if url.startswith(SQLITE):
+        # the rest is the file's name as it is written: it is no URL, and `%20` or `?` in it mean themselves
+        database = url.removeprefix(SQLITE)
+        if database in ("", ":memory:"):
+            raise StoreError("store: SQLite in memory would lose every call; write for example sqlite:///exoflow.db")
+        return Path(database).resolve()  # two names of one file share its lock
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -171,9 +178,7 @@ def _path(url: str) -> Path:
         raise StoreError(
             f"store: {parsed.get_backend_name()} is not supported by this version; write for example sqlite:///exoflow.db"
         )
-    if not parsed.database or parsed.database == ":memory:":
-        raise StoreError("store: SQLite in memory would lose every call; write for example sqlite:///exoflow.db")
-    return Path(parsed.database).resolve()  # two names of one file share its lock
+    raise StoreError("store: SQLite in memory would lose every call; write for example sqlite:///exoflow.db")
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

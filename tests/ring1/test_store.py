@@ -339,3 +339,20 @@ def test_a_greenlet_killed_in_a_read_spoils_no_connection(store):
     results = [gevent.spawn(store.read, lambda c: c.exec_driver_sql("SELECT 7").scalar()) for _ in range(8)]
     gevent.joinall(results, raise_error=True)
     assert [greenlet.value for greenlet in results] == [7] * 8
+
+
+@pytest.mark.parametrize(
+    "name", ["exo%20flow.db", "exo?mode=ro.db", "exo#1.db", "exo flow.db", "exo&cache=shared.db", "विक्रय.db"]
+)
+def test_store_lies_under_the_name_that_is_written(tmp_path, name):
+    folder = tmp_path / "p%20q" / "p?x"
+    folder.mkdir(parents=True)
+    store = open_store(f"sqlite:///{folder}/{name}")
+    store.write(add("1"))
+    store.close()
+    assert store.path == folder / name
+    assert (folder / name).stat().st_size > 0
+    assert {file.name.removeprefix(name) for file in folder.iterdir()} <= {"", "-wal", "-shm", ".lock"}
+    reader = open_reader(f"sqlite:///{folder}/{name}")
+    assert reader.read(lambda c: c.execute(select(tables.calls.c.id)).scalars().all()) == ["1"]
+    reader.close()

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding
+from exoflow.config.model import Address, Main
 from exoflow.config.parameters import URL_KEYS
 
 SQLITE = "sqlite:///"
@@ -25,6 +26,8 @@ def check(draft: Draft) -> Iterator[Finding]:
             "how calls end while exoflow is away stays unknown; write `cdr:` and the folder that vars.xml calls exoflow_cdr_dir"
         )
         yield draft.main_document.at("W706", message, "switch", key=True)
+    if draft.main is not None:
+        yield from _ports(draft, draft.main)
     if draft.main is not None and draft.main.mail is not None and draft.main.mail.ca_file is not None:
         yield from _authorities(draft, draft.main.mail.ca_file)
     for account in draft.accounts:
@@ -37,6 +40,30 @@ def check(draft: Draft) -> Iterator[Finding]:
                 yield account.document.at("E802", message, "crm", "allow_private", i)
         for where, url in _urls(account):
             yield from _url(account, where, url, networks)
+
+
+def _ports(draft: Draft, main: Main) -> Iterator[Finding]:
+    """Two listeners of ours on one port, or a server that we are told to ask where we listen."""
+    event_socket = main.switch.event_socket
+    known: list[tuple[tuple[str, ...], Address]] = [(("switch", "listen"), main.switch.listen_address)]
+    if main.web is not None:
+        known.append((("web", "listen"), main.web.listen_address))
+    listeners = len(known)
+    known.append((("switch", "event_socket"), Address(event_socket.host, event_socket.port)))
+    if main.mail is not None:
+        known.append((("mail", "smtp"), main.mail.address))
+    for i, (where, address) in enumerate(known):
+        for other, taken in known[: min(i, listeners)]:
+            if address.port == taken.port != 0 and _one_host(address.host, taken.host):
+                message = f"port {address.port} is already {'.'.join(other)}; give one of them another port"
+                yield draft.main_document.at("E808", message, *where)
+
+
+def _one_host(one: str, other: str) -> bool:
+    """May a connection to the one reach the other? `localhost` and the wildcards are met by any address of this box."""
+    alike = {"localhost": "127.0.0.1", "::1": "127.0.0.1"}
+    hosts = {alike.get(one, one), alike.get(other, other)}
+    return len(hosts) == 1 or bool(hosts & {"0.0.0.0", "::"})
 
 
 def _authorities(draft: Draft, file: Path) -> Iterator[Finding]:

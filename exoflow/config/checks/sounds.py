@@ -6,6 +6,8 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 
+from exoflow.characters import switch_takes_path
+from exoflow.config.checks.paths import TAKEN
 from exoflow.config.draft import Draft, prompts_of
 from exoflow.config.findings import Finding
 from exoflow.config.model import Prompts
@@ -38,6 +40,9 @@ def check(draft: Draft) -> Iterator[Finding]:
                     if not os.path.isfile(prompt.play):
                         message = f"no such sound file: {prompt.play}; relative paths start at the folder of this file"
                         yield account.document.at("E602", message, *where)
+                    elif not switch_takes_path(os.path.realpath(prompt.play)):
+                        message = f"`{os.path.realpath(prompt.play)}`: {TAKEN}; rename the file or its folder"
+                        yield account.document.at("E610", message, *where)
                 elif prompts is not None and not os.path.isfile(path := prompt_path(prompts, prompt)):
                     missing.add(str(path))
                     if prompts.engine is None:

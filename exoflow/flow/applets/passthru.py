@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from exoflow.characters import one_line
 from exoflow.config.steps import PassthruBesideStep, PassthruStep
 from exoflow.flow.asking import ask, events_first, tell
 from exoflow.flow.here import Here
@@ -74,4 +75,4 @@ def _select(said: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     text = str(value).strip()
-    return text if text and len(text) <= MAX_SELECT_CHARS and text.isprintable() else None
+    return text if text and len(text) <= MAX_SELECT_CHARS and one_line(text) == text else None
