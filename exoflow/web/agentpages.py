@@ -19,7 +19,7 @@ from exoflow.config.model import Account
 from exoflow.errors import StoreError
 from exoflow.telephony.numbers import national
 from exoflow.web.answers import RETRY, Refusal, answered, local_time
-from exoflow.web.callform import form_of, pairs_of
+from exoflow.web.forms import Pairs, fields_of
 from exoflow.web.gate import Gate
 
 DISK_SECONDS = 1.5  # for the commit, some ms on a healthy disk; behind gate.CHECK_SECONDS within the server's REQUEST_SECONDS
@@ -63,7 +63,7 @@ class AgentPages:
         if name not in account.agents:
             raise Refusal(404, "the account has no such agent; the list has their names")
         if method in ("POST", "PUT"):
-            self._switch(account_id, name, _available(form_of(environ)))
+            self._switch(account_id, name, _available(fields_of(environ)))
         elif method not in ("GET", "HEAD"):
             raise Refusal(405, "GET, HEAD, POST or PUT", SWITCHING)
         return {"Agent": self._sheet(account_id, account, name)}
@@ -118,9 +118,9 @@ def _name(text: str) -> str:
         raise Refusal(404, "the account has no such agent; names are url-encoded UTF-8") from None
 
 
-def _available(body: bytes) -> bool:
+def _available(pairs: Pairs) -> bool:
     """Raises Refusal (400)."""
-    given = [value for name, value in pairs_of(body) if name == "available"]
+    given = [value.strip() for name, value in pairs if name == "available"]
     if len(given) > 1:
         raise Refusal(400, "available: is given twice")
     if not given or given[0] not in AVAILABLE:

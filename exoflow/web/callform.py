@@ -1,16 +1,17 @@
 """What is asked for when a call is placed: the form of `Calls/connect` (exotel-dialect.md, section 5, "Start").
 
 Ours: as in the list an unknown field and an empty value count as not given, and one that cannot be read is refused. A flow is
-named by its name, or by the number that a passthru sends as `flow_id`, which stands for it at the end of `Url`.
+named by its name, or by the number that a passthru sends as `flow_id`, which stands for it at the end of `Url`. With `Url`
+the flow takes the call, and `To` is not looked at: clients send our own number there. `CallType=promo` counts as `trans`.
+Exotel's samples name no `CallerId`: then it is the number of ours that stands as `To` beside `Url`, or the account's only one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from exoflow.calls.model import Placed
 from exoflow.config.model import Account, Number
@@ -18,11 +19,8 @@ from exoflow.crm.dialect import flow_number
 from exoflow.errors import UnsafeText
 from exoflow.telephony.numbers import agent_number, to_e164
 from exoflow.web.answers import Refusal
-from exoflow.web.server import BODY_BYTES
+from exoflow.web.forms import Pairs
 
-FORM = "application/x-www-form-urlencoded"
-MAX_BODY = BODY_BYTES
-MAX_FIELDS = 50
 RING_SECONDS = 30  # unless TimeOut says
 RING = range(5, 61)  # "maximum is 1 minute": longer is taken as that
 TALK_SECONDS = 14_400  # TimeLimit's own maximum
@@ -31,8 +29,11 @@ MAX_URL = 2000
 KNOWN = frozenset(
     """From To Url CallerId CallType TimeLimit TimeOut Record RecordingChannels CustomField StatusCallback WaitUrl""".split()  # noqa: SIM905
 )
+CALL_TYPES = ("trans", "promo")
 EVENTS = ("terminal", "answered")
-_EVENT = re.compile(r"StatusCallbackEvents(\[[0-9]{0,2}\])?")
+_EVENT = re.compile(r"StatusCallbackEvents(\[[0-9]{0,2}\])?", re.IGNORECASE)
+_NUMBERS = ("From", "To", "CallerId")  # a blank before one is a plus that was not escaped
+_NAMES = {name.lower(): name for name in KNOWN}
 _FLOW_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
@@ -46,55 +47,39 @@ class Wanted:
     placed: Placed
 
 
-def form_of(environ: Mapping[str, Any]) -> bytes:
-    """The request's body. Raises Refusal: 400, 411, 413."""
-    length = environ.get("CONTENT_LENGTH") or ""
-    if not length.isdigit():
-        raise Refusal(411, "Content-Length is needed")
-    if int(length) > MAX_BODY:
-        raise Refusal(413, f"the form has more than {MAX_BODY} bytes")
-    if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != FORM:
-        raise Refusal(400, f"a form is needed: {FORM}")
-    try:
-        body: bytes = environ["wsgi.input"].read()
-    except OSError:  # less came than was told
-        raise Refusal(400, "the form is not whole") from None
-    return body
-
-
-def pairs_of(body: bytes) -> list[tuple[str, str]]:
-    """The fields that have a value, as they come. Raises Refusal (400)."""
-    try:
-        pairs = parse_qsl(body.decode("ascii"), max_num_fields=MAX_FIELDS, errors="strict")
-    except ValueError:
-        raise Refusal(400, f"the form cannot be read: url-encoded UTF-8, at most {MAX_FIELDS} fields") from None
-    return pairs
-
-
-def fields(body: bytes) -> tuple[dict[str, str], tuple[str, ...]]:
+def fields(pairs: Pairs) -> tuple[dict[str, str], tuple[str, ...]]:
     """The known fields that have a value, and the events that are asked for. Raises Refusal (400)."""
     given: dict[str, str] = {}
     events: list[str] = []
-    for name, value in pairs_of(body):
-        if _EVENT.fullmatch(name):
-            events.append(_one_of("StatusCallbackEvents", value, EVENTS))
-        elif name in KNOWN:
+    for written, text in pairs:
+        if _EVENT.fullmatch(written):
+            events += [_one_of("StatusCallbackEvents", event, EVENTS) for event in _listed(text)]
+        name = _NAMES.get(written.lower())
+        if name is None:
+            continue
+        value = text if name in _NUMBERS or name == "CustomField" else text.strip()
+        if value:
             if name in given:
                 raise Refusal(400, f"{name}: is given twice")
             given[name] = value
     return given, tuple(dict.fromkeys(events))
 
 
-def wanted(body: bytes, account: Account, account_id: str) -> Wanted:
+def _listed(text: str) -> list[str]:
+    """Words with commas between, as some clients send events; empty ones count as not given."""
+    return [word for part in text.split(",") if (word := part.strip().lower())]
+
+
+def wanted(pairs: Pairs, account: Account, account_id: str) -> Wanted:
     """Raises Refusal: 400 for what cannot be read, 403 for what the account may not do."""
-    given, events = fields(body)
+    given, events = fields(pairs)
     first = _to_be_rung("From", given)
-    if ("To" in given) == ("Url" in given):
+    if "To" not in given and "Url" not in given:
         raise Refusal(400, "To, Url: one of them")
-    number = _ours(given.get("CallerId", ""), account)
-    _one_of("CallType", given.get("CallType", "trans"), ("trans",))
+    number = _caller_id(given, account)
+    _one_of("CallType", given.get("CallType", "trans").lower(), CALL_TYPES)
     placed = Placed(
-        to=_to_be_rung("To", given) if "To" in given else None,
+        to=None if "Url" in given else _to_be_rung("To", given),
         ring=min(_seconds("TimeOut", given, RING_SECONDS, RING[0], 999), RING[-1]),
         limit=_seconds("TimeLimit", given, TALK_SECONDS, 1, TALK_SECONDS),
         record=_record(given),
@@ -107,9 +92,7 @@ def wanted(body: bytes, account: Account, account_id: str) -> Wanted:
 
 
 def _to_be_rung(name: str, given: dict[str, str]) -> str:
-    """A `+` that was not escaped came as a space."""
-    text = given.get(name, "")
-    e164 = to_e164(f"+{text[1:]}" if text.startswith(" ") else text)
+    e164 = _read(given.get(name, ""))
     if e164 is None:
         raise Refusal(400, f"{name}: a telephone number, as +91 or 0 and ten digits")
     try:
@@ -118,14 +101,33 @@ def _to_be_rung(name: str, given: dict[str, str]) -> str:
         raise Refusal(403, f"{name}: {unsafe.problem}") from None
 
 
-def _ours(text: str, account: Account) -> Number:
-    e164 = to_e164(f"+{text[1:]}" if text.startswith(" ") else text)
+def _caller_id(given: dict[str, str], account: Account) -> Number:
+    if "CallerId" in given:
+        return _ours("CallerId", given["CallerId"], account)
+    if "Url" in given and _one_of_ours(_read(given.get("To", "")), account) is not None:
+        return _ours("To", given["To"], account)
+    if len(account.numbers) == 1:
+        return account.numbers[0]
+    raise Refusal(400, "CallerId: one of the account's numbers")
+
+
+def _ours(name: str, text: str, account: Account) -> Number:
+    e164 = _read(text)
     if e164 is None:
-        raise Refusal(400, "CallerId: one of the account's numbers")
-    number = next((one for one in account.numbers if one.number == e164), None)
+        raise Refusal(400, f"{name}: one of the account's numbers")
+    number = _one_of_ours(e164, account)
     if number is None:
-        raise Refusal(403, "CallerId: is no number of this account")
+        raise Refusal(403, f"{name}: is no number of this account")
     return number
+
+
+def _one_of_ours(e164: str | None, account: Account) -> Number | None:
+    return next((one for one in account.numbers if one.number == e164), None)
+
+
+def _read(text: str) -> str | None:
+    """E.164. A `+` that was not escaped came as a space."""
+    return to_e164(f"+{text[1:]}" if text.startswith(" ") else text)
 
 
 def _flow(url: str, account: Account, account_id: str, number: Number) -> str:

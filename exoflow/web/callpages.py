@@ -20,10 +20,11 @@ from exoflow.errors import DeadlineExceeded, StoreError
 from exoflow.flow.placing import NotPlaced
 from exoflow.store.sqlite import Store
 from exoflow.web.answers import RETRY, Refusal, answered
-from exoflow.web.callform import form_of, wanted
+from exoflow.web.callform import wanted
 from exoflow.web.calllist import Page, TooLong, one, page
 from exoflow.web.callquery import Cursor, Query, parameters, query, wants_details
 from exoflow.web.callsheet import sheet
+from exoflow.web.forms import fields_of
 from exoflow.web.gate import Gate
 
 log = logging.getLogger("exoflow.web")
@@ -81,10 +82,10 @@ class CallPages:
         account = self._gate.enter(account_id, environ.get("HTTP_AUTHORIZATION", ""))
         if method != "POST":
             raise Refusal(405, "POST", [("Allow", "POST")])
-        body = form_of(environ)
+        pairs = fields_of(environ)
         if self._place is None:
             raise Refusal(403, "no calls are placed here")
-        asked = wanted(body, account, account_id)
+        asked = wanted(pairs, account, account_id)
         self._gate.may_place(account_id, account)
         try:
             call = self._place(account_id, account, asked.number, asked.first, asked.flow, asked.placed)

@@ -14,6 +14,7 @@ from exoflow.config.model import Trunk
 from exoflow.flow.placing import _dial_string
 from exoflow.web.answers import Refusal
 from exoflow.web.callform import KNOWN, Wanted, wanted
+from exoflow.web.forms import pairs_of
 
 ACME = account()
 TRUNK = Trunk.model_validate({"span": "PRI1"})
@@ -32,7 +33,7 @@ VALUES = st.one_of(NUMBERS, st.text(max_size=40), st.sampled_from(["", "true", "
 
 def read(body: bytes) -> Wanted | Refusal:
     try:
-        return wanted(body, ACME, "acme")
+        return wanted(pairs_of(body), ACME, "acme")
     except Refusal as refusal:
         return refusal
 
