@@ -136,7 +136,7 @@ def _list(config: Config, only: str | None, as_json: bool, again: str) -> None:
     for name, account in chosen.items():
         for address in addresses(name, account):
             origin = origin_of(address.url) or ""
-            path = mask_url(urlsplit(address.url).path or "/")
+            path = mask_url(urlsplit(address.url).path or "/", account.crm.mask)
             circuit = circuits.get((name, origin, "")) or circuits.get((name, origin, path))
             shown = {"account": name, "where": address.where, "applet": address.applet}
             shown["url"] = mask_url(address.url, account.crm.mask)

@@ -22,7 +22,7 @@ from exoflow.telephony.numbers import NumberType, tail_matches, to_e164
 # what may stand in a dial string as a span's or gateway's name (telephony/dialstring.py)
 TRUNK_NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 MAX_PUBLIC_URL = 80  # characters; receivers lose events whose RecordingUrl has more than 140, and the rest of it is 57
-MAX_PORT = 65535
+MAX_PORT = 65535  # TCP has 16 bits for it
 LISTEN = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$"
 
 
@@ -236,7 +236,10 @@ class Crm(Strict):
     allow_private: list[str] = Field(
         default_factory=list, description="private networks (CIDR) this account's URLs may reach, e.g. 10.1.0.0/16"
     )
-    mask: list[str] = Field(default_factory=list, description="further query keys whose values are never shown")
+    mask: list[str] = Field(
+        default_factory=list,
+        description="further query keys whose values are never shown; `/services/` masks what follows it in a path",
+    )
     dial_events: DialEvents | None = Field(None, description="the pop-up URL; nowhere unless set")
     status_callback: StatusCallback | None = Field(None, description="the dialect's StatusCallback; nowhere unless set")
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -53,9 +53,6 @@ class Key(NamedTuple):
     origin: str
     path: str  # WHOLE_HOST for the host's own
 
-    def __str__(self) -> str:
-        return f"account {self.account}: {mask_url(self.origin + self.path)}"
-
 
 class CircuitOpen(Exception):
     """The request is not to be sent. `detail` is the sentence, `evidence` for the journey."""
@@ -67,6 +64,7 @@ class CircuitOpen(Exception):
 
 @dataclass(slots=True)
 class _Circuit:
+    path: str  # as people may see it
     failed_at: deque[float] = field(default_factory=lambda: deque(maxlen=FAILURES))
     last: FailureReason = "timeout"
     detail: str = ""
@@ -88,9 +86,10 @@ class _Circuit:
 class Passage:
     """One request that went out; `answered` or `failed` is called when it ends, neither if it was given up."""
 
-    def __init__(self, breaker: Breaker, keys: tuple[Key, Key]) -> None:
+    def __init__(self, breaker: Breaker, keys: tuple[Key, Key], shown: str) -> None:
         self._breaker = breaker
         self._host, self._address = keys
+        self.shown = shown  # the address's path as people may see it
         self.evidence: dict[str, Any] = {}  # what the circuit was, if not simply closed
 
     def answered(self) -> None:
@@ -117,11 +116,11 @@ class Breaker:
         self._circuits: OrderedDict[Key, _Circuit] = OrderedDict()
 
     @contextmanager
-    def passing(self, account: str, url: str) -> Iterator[Passage]:
-        """Around one request. Raises CircuitOpen instead of letting it out."""
+    def passing(self, account: str, url: str, mask: Collection[str] = ()) -> Iterator[Passage]:
+        """Around one request. `mask` as in `mask_url`. Raises CircuitOpen instead of letting it out."""
         origin = origin_of(url) or ""
         keys = Key(account, origin, WHOLE_HOST), Key(account, origin, _path_of(url))
-        passage = Passage(self, keys)
+        passage = Passage(self, keys, mask_url(keys[1].path, mask))
         opened = [one for key in keys if (one := self._circuits.get(key)) is not None and one.since is not None]
         for circuit in opened:
             self._refuse(circuit)
@@ -140,7 +139,7 @@ class Breaker:
             {
                 "account": key.account,
                 "host": key.origin,
-                "path": mask_url(key.path),
+                "path": circuit.path,
                 "state": circuit.state,
                 "since": circuit.evidence["since"],
                 "last_failure": circuit.last,
@@ -166,11 +165,11 @@ class Breaker:
     def _answered(self, key: Key) -> None:
         circuit = self._circuits.pop(key, None)
         if circuit is not None and circuit.since is not None:
-            log.warning("%s answers again and is asked as ever", key)
+            log.warning("account %s: %s answers again and is asked as ever", key.account, key.origin + circuit.path)
 
     def _failed(self, key: Key, passage: Passage, reason: FailureReason, detail: str) -> None:
         now = self.clock()
-        circuit = self._circuits.setdefault(key, _Circuit())
+        circuit = self._circuits.setdefault(key, _Circuit(passage.shown if key.path else WHOLE_HOST))
         self._circuits.move_to_end(key)
         circuit.last, circuit.detail = reason, detail[:DETAIL_CHARS]
         if circuit.since is not None:
@@ -182,7 +181,9 @@ class Breaker:
         if len(circuit.failed_at) == FAILURES and now - circuit.failed_at[0] <= WINDOW_SECONDS:
             circuit.since, circuit.opened_at, circuit.trial_at = datetime.now(UTC), now, now + OPEN_SECONDS
             passage.evidence = circuit.evidence
-            log.warning("%s is not asked for %g s at a time: %s (%s)", key, OPEN_SECONDS, reason, circuit.detail)
+            what = key.origin + circuit.path
+            text = "account %s: %s is not asked for %g s at a time: %s (%s)"
+            log.warning(text, key.account, what, OPEN_SECONDS, reason, circuit.detail)
         self._forget()
 
     def _forget(self) -> None:

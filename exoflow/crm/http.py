@@ -169,7 +169,7 @@ class CrmClient:
         if not waits:
             return ask()
         try:
-            with self.breaker.passing(account, url) as passage:
+            with self.breaker.passing(account, url, mask) as passage:
                 try:
                     answer = ask()
                 except CrmFailure as failure:

@@ -20,6 +20,10 @@ _SECRET_WORDS = frozenset(
 )
 _SECRET_PARTS = ("token", "secret", "passw", "passphrase", "signature", "apikey")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+# parts of a path: `T0`, `v2_beta` and `passthru2` are words; a token is longer, and a UUID is one
+MIN_TOKEN_WORD = 10  # characters between `-`, `_`, `.`, `~` and `:`, with letters and digits
+MIN_TOKEN_CHARS = 20  # of a whole part with small and capital letters and digits, whatever divides it
+_TOKEN_WORDS = re.compile(r"[-_.~:]")
 _MIN_SECRET_CHARS = 4  # shorter values are not looked for in answers: `1` is everywhere
 
 _AUTHORITY = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
@@ -44,17 +48,43 @@ def _is_secret(key: str) -> bool:
 
 
 def mask_url(url: str, extra_keys: Collection[str] = ()) -> str:
-    """The URL as people may see it: no userinfo, no values of secret query keys, no fragment, at most 500 characters."""
+    """The URL as people may see it: no userinfo, no values of secret query keys, no parts of the path that look like a secret
+    or stand behind a prefix of `crm.mask`, no fragment, at most 500 characters."""
     shown = url.partition("#")[0]
     if found := _AUTHORITY.match(shown):
         userinfo, at, _ = found.group(2).rpartition("@")
         if at:
             shown = shown[: found.start(2)] + MASK + shown[found.start(2) + len(userinfo) :]
     path, question, query = shown.partition("?")
+    shown = _mask_path(path, extra_keys)
     if question:
-        shown = path + "?" + "&".join(_mask_pair(pair, extra_keys) for pair in query.split("&"))
+        shown += "?" + "&".join(_mask_pair(pair, extra_keys) for pair in query.split("&"))
     shown = _printable(shown)
     return shown if len(shown) <= MAX_URL_CHARS else shown[: MAX_URL_CHARS - 1] + "…"
+
+
+def _mask_path(url: str, extra_keys: Collection[str]) -> str:
+    """Chat hooks carry their secret in the path: `/services/T0/B0/…`, `/bot123:…/sendMessage`."""
+    found = _AUTHORITY.match(url)
+    at = found.end() if found else 0
+    path = url[at:]
+    for prefix in extra_keys:
+        if prefix.startswith("/") and path.startswith(prefix) and len(path) > len(prefix):
+            return url[: at + len(prefix)] + MASK
+    return url[:at] + "/".join(MASK if _looks_secret(part) else part for part in path.split("/"))
+
+
+@lru_cache(1024)
+def _looks_secret(part: str) -> bool:
+    """Is it a token, and no word: letters and digits mixed, and long?"""
+    plain = unquote_plus(part)
+    if len(plain) >= MIN_TOKEN_CHARS and _is_mixed(plain) and plain.lower() != plain != plain.upper():
+        return True
+    return any(len(word) >= MIN_TOKEN_WORD and _is_mixed(word) for word in _TOKEN_WORDS.split(plain))
+
+
+def _is_mixed(text: str) -> bool:
+    return any(c.isdigit() for c in text) and any(c.isalpha() for c in text)
 
 
 def _mask_pair(pair: str, extra_keys: Collection[str]) -> str:
@@ -67,6 +97,11 @@ def _secrets_of(url: str, extra_keys: Collection[str]) -> Iterator[str]:
     if (found := _AUTHORITY.match(url)) and "@" in found.group(2):
         userinfo = found.group(2).rpartition("@")[0]
         yield from (userinfo, *userinfo.split(":", 1))
+    path = _AUTHORITY.sub("", url.partition("#")[0].partition("?")[0])
+    for prefix in extra_keys:
+        if prefix.startswith("/") and path.startswith(prefix):
+            yield path.removeprefix(prefix)
+    yield from (part for part in path.split("/") if _looks_secret(part))
     for pair in url.partition("#")[0].partition("?")[2].split("&"):
         key, _, value = pair.partition("=")
         if value and is_secret_key(unquote_plus(key), extra_keys):

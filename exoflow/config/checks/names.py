@@ -99,6 +99,6 @@ def _time_zone(a: AccountDraft) -> Iterator[Finding]:
             raise ValueError(name)
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        near = did_you_mean(name, zoneinfo.available_timezones())
+        near = did_you_mean(name, zoneinfo.available_timezones() - NO_ZONES)
         cure = near if near.startswith(DID_YOU_MEAN) else "; write it as in the tz database, e.g. `Asia/Kolkata`"
         yield a.document.at("E306", f"unknown time zone `{name}`{cure}", "time_zone")
