@@ -23,17 +23,17 @@ MAX_TRANSFERS = 5  # of one call: a phone that transfers by itself must not keep
 
 
 def begin(here: Here) -> None:
-    """A step begins to ring agents: transfers before it are over."""
-    if "plan" not in here.data:
-        here.at.transfers = _count(here)
+    """A step begins to ring agents, or the call comes back in it: perhaps out of the attempt that is under way."""
+    if (count := _count(here)) > here.at.transfers:
+        here.at.transfers = count
+        here.keep(transferred=[leg.uuid for leg in under_way(here)] or None)
 
 
 def next_plan(here: Here, plan: Plan) -> tuple[Plan, Sequence[Picked]] | None:
     """Whom to ring after a talk that ended by a transfer, and who of them is claimed already; None: it ended otherwise."""
-    count, talk = _count(here), talk_of(under_way(here))
-    if count <= here.at.transfers or talk is None:
+    count, talk = here.at.transfers, talk_of(under_way(here))
+    if talk is None or talk.uuid not in here.data.get("transferred", ()):
         return None
-    here.at.transfers = count
     asked, agent = here.session.channel.variable("exo_transfer_to"), Candidate(talk.number, talk.agent)
     problem = "" if count <= MAX_TRANSFERS else f"a call is transferred {MAX_TRANSFERS} times at most"
     candidates: list[Candidate] = []

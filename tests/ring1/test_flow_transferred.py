@@ -122,6 +122,17 @@ def test_phones_that_always_transfer_do_not_keep_a_caller_for_ever(hall: Start) 
     assert visited(state) == ["agents", "after", "bye"]
 
 
+def test_a_transfer_by_a_phone_that_is_asked_is_no_transfer_of_the_next_talk(hall: Start) -> None:
+    """It ends the attempt, and the next agent is rung."""
+    asked = {"whisper": {"say": "A caller."}, "confirm": {"say": "Press 1.", "seconds": 8}}
+    early = AgentScript.transferring("9876543212", talks=1.0)
+    h = sip(hall, {ASHA: early, RAVI: AgentScript.accepts("1", talks=4)}, **asked)
+    _, state = h.run()
+    assert [(leg.agent, leg.outcome) for leg in state.legs] == [("Asha", "not_accepted"), ("Ravi", "answered")]
+    assert "connect.transferred" not in codes(state)
+    assert visited(state) == ["agents", "after", "bye"]
+
+
 def test_a_later_step_knows_nothing_of_an_earlier_transfer(hall: Start) -> None:
     steps = {
         "agents": {"connect": {"group": "support"}, "answered": "more", "unanswered": "bye"},

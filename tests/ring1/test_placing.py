@@ -115,6 +115,16 @@ def test_lists_find_it_by_direction_and_by_either_number(hall: PlacingHall) -> N
     assert set(found(f"PhoneNumber={OURS[1:]}")) == {came.facts.id, sid}
 
 
+def test_a_first_phone_that_redirects_is_not_reached(hall: PlacingHall) -> None:
+    """FreeSWITCH would place the call anew, to whatever address the phone names (sofia.c:6990)."""
+    numbers = [{"number": OURS, "trunk": "GW", "flow": "main"}]
+    trunks = {"GW": {"gateway": "GW", "outbound": {"cli": OURS.removeprefix("+91")}}}
+    hall.opened(agents={FIRST: AgentScript.redirected("0088299123456")}, trunks=trunks, account={"numbers": numbers})
+    state = hall.closed(hall.place()["Sid"])
+    assert (state.outcome, state.reason, state.q850) == ("missed", "placed.unreachable", 23)
+    assert len(hall.switch.attempts) == 1
+
+
 @pytest.mark.parametrize(
     ("script", "reason", "status"),
     [

@@ -34,3 +34,30 @@ def test_a_recording_that_a_dead_process_had_begun_is_judged_by_its_file(hall: S
     _, state = h.run()
     assert len(h.executed("record_session")) == 2
     assert [(one.kind, one.state) for one in state.recordings] == [("talk", "good")], state.recordings
+
+
+def test_a_recording_whose_call_is_lost_between_its_talk_and_its_end_is_judged_by_its_whole_file(
+    hall: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch records on, and writes no length into the file, until somebody stops it."""
+    steps = {
+        "agents": {"connect": {"numbers": [ASHA], "record": "dual"}, "answered": "more", "unanswered": "bye"},
+        "more": {"pause": {"seconds": 5}, "next": "bye"},
+        "bye": BYE,
+    }
+    h = hall(steps, agents={ASHA: AgentScript.answers(1, 5)})
+    real = CallSession.execute
+    lost: list[str] = []
+
+    def execute(session: CallSession, application: str, *arguments: Any, **options: Any) -> Event:
+        if application == "stop_record_session" and not lost:
+            lost.append(application)
+            session.sock.shutdown(2)
+            session.closed.wait(5)
+        return real(session, application, *arguments, **options)
+
+    monkeypatch.setattr(CallSession, "execute", execute)
+    _, state = h.run()
+    assert "call.resumed" in h.codes(state)
+    assert [(one.kind, one.state, one.problem) for one in state.recordings] == [("talk", "good", "")]
+    assert state.recordings[0].seconds == pytest.approx(state.legs[0].talk_seconds, abs=1)
