@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import gevent
 from gevent import subprocess
 
 from exoflow.config.findings import Finding
@@ -20,6 +19,7 @@ from exoflow.config.load import load
 from exoflow.config.model import Config
 from exoflow.errors import ExoflowError, PromptError
 from exoflow.prompts import PromptBook, Wanted
+from exoflow.threads import in_thread
 
 T = TypeVar("T")
 
@@ -40,13 +40,13 @@ class Refused(ExoflowError):
 
 def read_again(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration whose main file is `path`, good, and its prompts on disk. Raises Refused, PromptError."""
-    loaded = _in_thread(load, path, environ)
+    loaded = in_thread(load, path, environ)
     if loaded.config is None:
         raise Refused(loaded.errors)
     config = loaded.config
-    if _in_thread(_missing, config):
+    if in_thread(_missing, config):
         _render(path)
-        if missing := _in_thread(_missing, config):
+        if missing := in_thread(_missing, config):
             wanted = ", ".join(f"{item.path} ({item.where})" for item in missing)
             raise PromptError(f"sound files are missing: {wanted}; bring them, or use `say`")
     return config
@@ -72,8 +72,3 @@ def _render(path: Path) -> None:
         ) from None
     if done.returncode != 0:
         raise PromptError(f"prompts cannot be rendered: {done.stderr.strip() or done.returncode}")
-
-
-def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    result: T = gevent.get_hub().threadpool.apply(function, arguments)
-    return result

@@ -21,6 +21,7 @@ from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 
 from exoflow.errors import StoreError
+from exoflow.threads import in_thread
 
 log = logging.getLogger("exoflow.agents")
 
@@ -87,7 +88,7 @@ class Wishes:
 
     def look(self) -> None:
         """Does what is there. Raises StoreError, OSError."""
-        found: list[tuple[Path, int, Wish | None]] = self._threads.apply(_found, (self._folder,))
+        found: list[tuple[Path, int, Wish | None]] = in_thread(_found, self._folder, pool=self._threads)
         done = []
         for path, version, wish in found:
             result = None if wish is None else self._switch(wish)
@@ -99,7 +100,7 @@ class Wishes:
                     continue
             done.append((path, version))
         if done:
-            self._threads.apply(_remove, (done,))
+            in_thread(_remove, done, pool=self._threads)
 
 
 def _found(folder: Path) -> list[tuple[Path, int, Wish | None]]:

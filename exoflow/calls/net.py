@@ -29,6 +29,7 @@ from exoflow.calls.wav import is_recording
 from exoflow.config.model import Config
 from exoflow.errors import ExoflowError
 from exoflow.lines import trunks
+from exoflow.threads import in_thread
 
 log = logging.getLogger("exoflow.net")
 
@@ -338,8 +339,7 @@ class Net:
     # --- inside -------------------------------------------------------------------------------------
 
     def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        result: T = self._threads.apply(function, arguments)
-        return result
+        return in_thread(function, *arguments, pool=self._threads)
 
     def _wait(self, uuid: str, seconds: float) -> None:
         self._later[uuid] = time.monotonic() + seconds

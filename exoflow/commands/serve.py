@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -103,8 +104,18 @@ def _status(service: Service) -> str:
 
 
 def _why(config: Config, error: OSError) -> str:
+    listen, port = config.switch.listen, config.switch.listen_address.port
+    if error.filename is not None:
+        return f"cannot start: {error.filename}: {error.strerror}; exoflow's user must be able to use it"
     if error.errno == errno.EADDRINUSE:
-        return TAKEN.format(config.switch.listen, config.switch.listen_address.port)
+        return TAKEN.format(listen, port)
+    if error.errno == errno.EACCES:
+        return f"cannot listen on {listen}: this user may not; give `switch.listen` a port from 1024 on"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        reason = "no interface of this machine has that address (`ip address` shows them)"
+        if isinstance(error, socket.gaierror):
+            reason = "that host has no address"
+        return f"cannot listen on {listen}: {reason}; write `switch.listen` as 127.0.0.1:{port}"
     return f"cannot start: {error}"
 
 

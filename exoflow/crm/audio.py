@@ -29,6 +29,7 @@ from exoflow.crm.mask import mask_url
 from exoflow.crm.shelf import MAX_BYTES, Shelf
 from exoflow.errors import ExoflowError
 from exoflow.linesound import RATE, wav
+from exoflow.threads import in_thread
 
 MAX_AUDIO_BYTES = 2 * 1024 * 1024  # facts, section 5: "wav < 2 MB"; 131 s
 FRESH_SECONDS = 60.0  # a campaign's hundred callers a minute ask the server once; a new recording is heard a minute later
@@ -151,18 +152,9 @@ class AudioCache:
         return found
 
     def _on_disk(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        def quietly() -> tuple[Any, Exception | None]:
-            try:
-                return function(*arguments), None
-            except Exception as problem:  # as a value: gevent would print it as an unhandled exception of its thread
-                return None, problem
-
         if self._disk is None:
             self._disk = ThreadPool(1)
-        found, problem = self._disk.apply(quietly)
-        if problem is not None:
-            raise problem
-        return found
+        return in_thread(function, *arguments, pool=self._disk)
 
     # --- from a URL ---------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from gevent.threadpool import ThreadPool
 from exoflow.errors import StoreError
 from exoflow.store import outbox
 from exoflow.store.sqlite import Store
+from exoflow.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Resends:
 
     def look(self) -> None:
         """Takes what is there. Raises StoreError, OSError."""
-        ids, strange = self._threads.apply(_found, (self._folder,))
+        ids, strange = in_thread(_found, self._folder, pool=self._threads)
         if ids:
             changed = self._store.write(lambda c: outbox.again(c, ids, datetime.now(UTC)))
             log.info("%d deliveries are sent again by hand", changed)
@@ -87,7 +88,7 @@ class Resends:
         if strange:
             log.warning("%s: %d files that name no delivery are removed", self._folder, len(strange))
         if ids or strange:
-            self._threads.apply(_remove, (self._folder, [*ids, *strange]))
+            in_thread(_remove, self._folder, [*ids, *strange], pool=self._threads)
 
 
 def _found(folder: Path) -> tuple[list[str], list[str]]:

@@ -21,20 +21,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import gevent
 from gevent.lock import BoundedSemaphore
 
 from exoflow.config.actions import ConsentStep
 from exoflow.config.model import Account, Config, Number
 from exoflow.config.people import Agent
 from exoflow.config.promptpath import prompt_path
-from exoflow.errors import ExoflowError, UnsafeText
+from exoflow.errors import DeadlineExceeded, Disconnected, ExoflowError, UnsafeText
 from exoflow.esl import safety
 from exoflow.lines import openings, trunks
 from exoflow.lines.lines import Lines
 from exoflow.lines.openings import ALWAYS, Opening, Spans
 from exoflow.telephony.causes import CAUSES, read_leg
 from exoflow.telephony.dialstring import leg_string
+from exoflow.threads import in_thread
 
 log = logging.getLogger("exoflow.lines")
 
@@ -106,6 +106,8 @@ def publish(config: Config, lines: Lines, available: Available = everybody, *, r
     except FallbackError as error:
         log.error("fallback: %s", error)
         return False
+    except (Disconnected, DeadlineExceeded) as error:
+        log.warning("fallback: FreeSWITCH reads it as soon as its event socket answers: %s", error)
     except ExoflowError as error:
         log.error("fallback: %s", error)
     except Exception:
@@ -114,7 +116,7 @@ def publish(config: Config, lines: Lines, available: Available = everybody, *, r
 
 
 def _publish(config: Config, lines: Lines, available: Available, reload: bool) -> None:
-    result: Result = gevent.get_hub().threadpool.apply(write, (config, available))
+    result: Result = in_thread(write, config, available)
     if result.changed or reload:
         for told in result.left_out:
             log.error("fallback: %s", told)

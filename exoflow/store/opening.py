@@ -50,6 +50,8 @@ def open_store(url: str, *, create: bool = True, spill: Path | None = None) -> S
         raise StoreError(f"{path}: there is no store yet; `exoflow serve` makes it")
     if not path.parent.is_dir():
         raise StoreError(f"{path}: its folder does not exist; make it: mkdir -p {path.parent}")
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder; name the file in it, e.g. `store: sqlite:///{path.name}/exoflow.db`")
     lock = Lock(path)
     first: Connection | None = None
     passing: StoreTrouble | None = None

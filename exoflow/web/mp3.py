@@ -11,11 +11,12 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import gevent
 from gevent import subprocess
 from gevent.lock import BoundedSemaphore
+
+from exoflow.threads import in_thread
 
 log = logging.getLogger("exoflow.web")
 
@@ -49,7 +50,7 @@ class Encoder:
         """The MP3 of a recording that changes no more. Waits for it; None if there is none to be had."""
         if self._command is None:
             return None
-        name: str | None = _in_thread(_name, wav)
+        name: str | None = in_thread(_name, wav)
         if name is None:
             return None
         made = self._under_way.get(name)
@@ -64,16 +65,16 @@ class Encoder:
     def _make(self, name: str, wav: Path, channels: int) -> Path | None:
         mp3, part = self._folder / name, self._folder / f"{name}.part"
         try:
-            if not _in_thread(_kept, mp3):
+            if not in_thread(_kept, mp3):
                 with self._turn:
                     self._encode(wav, part, channels)
-                _in_thread(_keep, part, mp3)
+                in_thread(_keep, part, mp3)
         except (OSError, subprocess.SubprocessError) as error:
             log.error("%s: no MP3 can be made of it, its WAV is sent: %s", wav, error)
             return None
         finally:
             self._under_way.pop(name, None)
-            _in_thread(_remove, part)
+            in_thread(_remove, part)
         return mp3
 
     def _encode(self, wav: Path, part: Path, channels: int) -> None:
@@ -86,10 +87,6 @@ class Encoder:
         if done.returncode != 0:
             said = done.stderr[-200:].decode("utf-8", "replace").strip()
             raise subprocess.SubprocessError(f"the encoder ended with {done.returncode}: {said or 'without a word'}")
-
-
-def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    return gevent.get_hub().threadpool.apply(function, arguments)
 
 
 def find() -> Command | None:

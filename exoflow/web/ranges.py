@@ -8,9 +8,8 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import gevent
+from exoflow.threads import in_thread
 
 CHUNK = 1 << 18  # bytes read at once: a thread's turn for each costs more than the reading
 
@@ -54,13 +53,13 @@ class OpenFile:
     """A regular file, opened without following a link. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor, self.size, self.version = _in_thread(_opened, path)
+        self._descriptor, self.size, self.version = in_thread(_opened, path)
 
     def read(self, part: Part) -> Iterator[bytes]:
         """Less than asked for only if the file has become shorter."""
         at = part.begin
         while at < part.end:
-            data = _in_thread(os.pread, self._descriptor, min(CHUNK, part.end - at), at)
+            data = in_thread(os.pread, self._descriptor, min(CHUNK, part.end - at), at)
             if not data:
                 return
             at += len(data)
@@ -79,10 +78,6 @@ def _opened(path: Path) -> tuple[int, int, str]:
         os.close(descriptor)
         raise FileNotFoundError(f"{path}: is no file")
     return descriptor, status.st_size, f'"{status.st_size:x}-{status.st_mtime_ns:x}"'
-
-
-def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    return gevent.get_hub().threadpool.apply(function, arguments)
 
 
 class Body:

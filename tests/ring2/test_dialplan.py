@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,6 +11,7 @@ import gevent
 import pytest
 from support.esl import AppCall, AppServer, when
 
+from exoflow.calls.door import REFUSALS
 from ring2.box import Box
 from ring2.network import Exchange, ExchangeCall
 from ring2.sip import invite
@@ -199,8 +201,18 @@ def test_draining_refuses_new_calls_and_keeps_those_inside(fs: Box, exchange: Ex
             first.close()
             nth_call(server, 2)
         finally:
-            fs.api("global_setvar exoflow_drain=false")
+            _do(fs, REFUSALS["drain"])
+        assert fs.api("global_getvar exoflow_drain").strip() == "false"
         assert inside.ended_at is None
+        exchange.call(DID)
+        nth_call(server, 3)
+
+
+def _do(fs: Box, cure: str) -> None:
+    """What the record of a refused call tells to do, word for word."""
+    found = re.search(r"fs_cli -x '([^']+)'", cure)
+    assert found is not None
+    fs.api(found[1])
 
 
 # --- an app that is not there -----------------------------------------------------------------
