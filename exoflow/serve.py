@@ -45,6 +45,7 @@ from exoflow.web.callpages import CallPages
 from exoflow.web.gate import Gate
 from exoflow.web.health import Folders, HealthPages, Readiness, Sources
 from exoflow.web.mp3 import Encoder, find
+from exoflow.web.numberpages import NumberPages
 from exoflow.web.recordings import RecordingPages
 from exoflow.web.routes import routed
 from exoflow.web.server import WebServer
@@ -186,7 +187,7 @@ class Service:
             recordings = RecordingPages(self.links, self.store, lambda: self.config, gate, self._encoder)
         agents = AgentPages(gate, self.staff)
         health = HealthPages(Readiness(sources).state)
-        return WebServer(config.web.listen_address, routed(health, calls, agents, recordings))
+        return WebServer(config.web.listen_address, routed(health, calls, agents, NumberPages(gate), recordings))
 
     def _make_links(self, config: Config) -> Links | None:
         """Addresses of recordings, if the world can reach us."""

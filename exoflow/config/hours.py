@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from exoflow.config.stepbase import ALTERNATIVE, Strict
+from exoflow.config.stepbase import ALTERNATIVE, Label, Strict
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MIDNIGHT = 24 * 60
@@ -130,7 +130,7 @@ def _spans_of_day(texts: list[str]) -> list[str]:
 class ShortDay(Strict):
     """A holiday for a part of the day."""
 
-    name: str = Field(description="the day's name")
+    name: Label = Field(description="the day's name")
     open: Annotated[list[str], AfterValidator(_spans_of_day)] = Field(
         min_length=1, description="spans in which it is a day as any other: [09:30-13:00]; the rest of it is holiday"
     )
@@ -143,7 +143,7 @@ def _kind_of_day(value: Any) -> str:
     return _SHORT if isinstance(value, (dict, ShortDay)) else _TEXT
 
 
-Day = Annotated[Annotated[str, Tag(_TEXT)] | Annotated[ShortDay, Tag(_SHORT)], Discriminator(_kind_of_day)]
+Day = Annotated[Annotated[Label, Tag(_TEXT)] | Annotated[ShortDay, Tag(_SHORT)], Discriminator(_kind_of_day)]
 
 
 class Holidays(Strict):

@@ -14,7 +14,7 @@ from exoflow.config.callbacks import CallBacks
 from exoflow.config.hours import Holidays
 from exoflow.config.keep import Kept
 from exoflow.config.people import Agent, Group
-from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Language, Secret
+from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Label, Language, Secret
 from exoflow.config.steps import AnyStep, Located, Name, OurNumber, Prompt, Strict, Url
 from exoflow.config.turns import Argument, Arguments, GivenArgument, LanguageStep, entry_name
 from exoflow.telephony.numbers import NumberType, tail_matches, to_e164
@@ -84,8 +84,8 @@ class Outbound(Strict):
 
 
 class Trunk(Strict):
-    circle: str | None = Field(None, description="Indian telecom circle, e.g. KA")
-    operator: str | None = Field(None, description="whose line it is")
+    circle: Label | None = Field(None, description="Indian telecom circle, e.g. KA")
+    operator: Label | None = Field(None, description="whose line it is")
     span: str | None = Field(None, pattern=TRUNK_NAME, description="FreeTDM span name")
     gateway: str | None = Field(None, pattern=TRUNK_NAME, description="SIP gateway name, instead of a span")
     channels: StrictInt = Field(30, ge=1, le=480, description="calls the trunk carries at once; 30 for an E1")
@@ -285,7 +285,7 @@ class Recordings(Strict):
 
 
 class Account(Strict):
-    name: str = Field(description="the business, for people")
+    name: Label = Field(description="the business, for people")
     contacts: list[Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS)]] = Field(
         default_factory=list, description="e-mail addresses of its people"
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictInt
 
 from exoflow.config.hours import WeekHours
-from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS
+from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Label
 from exoflow.config.steps import AgentNumber, Strict
 
 MAX_LINES = 480  # calls to one number at once: the channels of a trunk (model.Trunk)
@@ -22,7 +22,7 @@ class Agent(Strict):
     email: Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS)] | None = Field(
         None, description="his name in the CRM: `AgentEmail` of dial events"
     )
-    name: str | None = Field(None, description="for people, in the journey")
+    name: Label | None = Field(None, description="for people, in the journey")
     hours: WeekHours | None = Field(
         None,
         min_length=1,

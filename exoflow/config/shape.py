@@ -69,6 +69,7 @@ _CUSTOM = {
     "template": "E204",
     "language": "E204",
     "hours": "E204",
+    "control_character": "E204",
 }
 
 
@@ -147,7 +148,7 @@ def _translate(error: ErrorDetails, root: type[BaseModel], document: Document) -
         code, message, at = _applet(given)
         return document.at(code, message, *where, *at, key=True)
     if kind in _CUSTOM:
-        subject = f"`{name}` " if kind == "hours" else ""
+        subject = f"`{name}` " if kind in ("hours", "control_character") else ""
         return document.at(_CUSTOM[kind], subject + error["msg"], *where)
     if kind == "value_error":
         return document.at("E206", f"`{name}` {error['msg'].removeprefix('Value error, ')}", *where, key=True)

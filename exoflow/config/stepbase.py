@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from exoflow.characters import belongs
 from exoflow.config.findings import did_you_mean
 from exoflow.errors import UnsafeText
 from exoflow.telephony import causes, numbers
@@ -55,6 +56,18 @@ def _locate_text(path: str, info: ValidationInfo) -> str:
 
 
 Located = Annotated[Path, AfterValidator(_locate)]
+
+
+def _one_line(text: str) -> str:
+    odd = next((char for char in text if not belongs(char)), None)
+    if odd is not None:
+        problem = "has the control character U+{code}; delete it"
+        raise PydanticCustomError("control_character", problem, {"code": f"{ord(odd):04X}"})
+    return text
+
+
+# what people read of a thing, in pages, mails and XML; YAML writes control characters as escapes
+Label = Annotated[str, AfterValidator(_one_line)]
 
 
 def _our_number(text: str) -> str:

@@ -19,7 +19,7 @@ from exoflow.config.model import Account, Number
 from exoflow.errors import DeadlineExceeded, StoreError
 from exoflow.flow.placing import NotPlaced
 from exoflow.store.sqlite import Store
-from exoflow.web.answers import RETRY, Refusal, answered
+from exoflow.web.answers import RETRY, Form, Refusal, answered, form_of
 from exoflow.web.callform import wanted
 from exoflow.web.calllist import Page, TooLong, one, page
 from exoflow.web.callquery import Cursor, Query, parameters, query, wants_details
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 Place = Callable[[str, Account, Number, str, str | None, Placed], CallState]
 
-PREFIX = "/v1/"
+NO_SUCH_ADDRESS = "there are /v1/Accounts/<sid>/Calls and /v1/Accounts/<sid>/Calls/<CallSid>, with .json or .xml"
 READS = 2  # at once: half of the store's readers, so that calls always find one free
 READ_SECONDS = 4.0  # waiting for one's turn and reading, each; the server's REQUEST_SECONDS ends both
 
@@ -63,21 +63,21 @@ class CallPages:
 
     def _answer(self, path: str, method: str, environ: dict[str, Any]) -> dict[str, Any]:
         if (connect := _CONNECT.fullmatch(path)) is not None:
-            return self._connect(connect["account"], method, environ)
+            return self._connect(connect["account"], method, environ, form_of(path))
         asked = _PATH.fullmatch(path)
         if asked is None:
-            raise Refusal(404, "there are /v1/Accounts/<sid>/Calls and /v1/Accounts/<sid>/Calls/<CallSid>, with .json or .xml")
+            raise Refusal(404, NO_SUCH_ADDRESS)
         account_id = asked["account"]
         account = self._gate.enter(account_id, environ.get("HTTP_AUTHORIZATION", ""))
         if method not in ("GET", "HEAD"):
             raise Refusal(405, "GET or HEAD", [("Allow", "GET, HEAD")])
         given = parameters(environ.get("QUERY_STRING", ""))
         if asked["sid"] is not None:
-            return self._one(account, account_id, asked["sid"].lower(), given)
+            return self._one(account, account_id, asked["sid"].lower(), given, form_of(path))
         wanted = query(given, zone=ZoneInfo(account.time_zone), now=self._clock())
         return self._list(account, account_id, wanted, path)
 
-    def _connect(self, account_id: str, method: str, environ: dict[str, Any]) -> dict[str, Any]:
+    def _connect(self, account_id: str, method: str, environ: dict[str, Any], form: Form) -> dict[str, Any]:
         """Places a call."""
         account = self._gate.enter(account_id, environ.get("HTTP_AUTHORIZATION", ""))
         if method != "POST":
@@ -91,16 +91,17 @@ class CallPages:
             call = self._place(account_id, account, asked.number, asked.first, asked.flow, asked.placed)
         except NotPlaced as error:
             raise Refusal(503, f"nobody was rung: {error}", RETRY) from None
-        return {"Call": self._sheet(call, account, account_id, False, {})}
+        return {"Call": self._sheet(call, account, account_id, False, {}, form)}
 
-    def _one(self, account: Account, account_id: str, sid: str, given: dict[str, str]) -> dict[str, Any]:
+    def _one(self, account: Account, account_id: str, sid: str, given: dict[str, str], form: Form) -> dict[str, Any]:
         details = wants_details(given)
         call = self._read(lambda connection: one(connection, account_id, sid))
         if call is None:
             raise Refusal(404, "the account has no such call")
-        return {"Call": self._sheet(call, account, account_id, details, given)}
+        return {"Call": self._sheet(call, account, account_id, details, given, form)}
 
     def _list(self, account: Account, account_id: str, wanted: Query, path: str) -> dict[str, Any]:
+        form = form_of(path)
         found: Page = self._read(lambda connection: page(connection, account_id, wanted))
         return {
             "Metadata": {
@@ -110,16 +111,16 @@ class CallPages:
                 "PrevPageUri": _uri(path, wanted, {"Before": found.previous}),
                 "NextPageUri": _uri(path, wanted, {"After": found.next}),
             },
-            "Calls": [self._sheet(call, account, account_id, wanted.details, wanted.given) for call in found.calls],
+            "Calls": [self._sheet(call, account, account_id, wanted.details, wanted.given, form) for call in found.calls],
         }
 
     def _sheet(
-        self, call: CallState, account: Account, account_id: str, details: bool, given: dict[str, str]
+        self, call: CallState, account: Account, account_id: str, details: bool, given: dict[str, str], form: Form
     ) -> dict[str, Any]:
         minutes = given.get("RecordingUrlValidity")
         validity = None if minutes is None else int(minutes)
         now = self._clock()
-        return sheet(call, account, account_id, details=details, now=now, links=self._links, validity=validity)
+        return sheet(call, account, account_id, details=details, now=now, links=self._links, validity=validity, form=form)
 
     def _read(self, look: Callable[[Connection], T]) -> T:
         """Raises Refusal (503)."""

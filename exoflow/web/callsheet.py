@@ -8,6 +8,8 @@ Numbers, statuses and talk times are those of the passthru (crm/dialect.py). Wha
   `StartTime` to `EndTime`. Both are null while the call goes on, and where nobody saw its end.
 * `DateUpdated` is the last that is known to have happened.
 * `Leg1Status` is the caller's leg, `Leg2Status` what the connect came to; null while the call goes on, or without a connect.
+* `ForwardedFrom` is the customer-facing number that was diverted to ours. `Uri` is the call's own address in the form that was
+  asked for. Nobody tells a `CallerName`.
 * Two legs at most, as in Exotel: the caller's, and the agent's who talked or was rung last.
 """
 
@@ -24,7 +26,7 @@ from exoflow.calls.model import CallState, Recording
 from exoflow.config.model import Account
 from exoflow.crm.dialect import call_status, dial_call_status, parameters
 from exoflow.telephony.numbers import national
-from exoflow.web.answers import local_time
+from exoflow.web.answers import Form, local_time
 
 
 def sheet(
@@ -36,6 +38,7 @@ def sheet(
     now: datetime,
     links: Links | None = None,
     validity: int | None = None,
+    form: Form = "json",
 ) -> dict[str, Any]:
     """The value of `Call`, its keys in Exotel's order. Null is what we do not have: prices, a parent, who answered.
 
@@ -63,12 +66,19 @@ def sheet(
         "Price": None,
         "Direction": "inbound" if placed is None else "outbound-api",
         "AnsweredBy": None,
+        "ForwardedFrom": _forwarded_from(call.facts.diverted_from),
+        "CallerName": None,
+        "Uri": f"/v1/Accounts/{account_id}/Calls/{call.facts.id}{'.json' if form == 'json' else ''}",
         "RecordingUrl": None if links is None else _recording_url(call, links.urls(call, account, now)),
         "PreSignedRecordingUrl": None if links is None or validity is None else _pre_signed(call, links, now, validity),
     }
     if details:
         shown["Details"] = _details(over, told, now if going_on else last, going_on)
     return shown
+
+
+def _forwarded_from(number: str | None) -> str | None:
+    return national(number) if number is not None and number.startswith("+") else number or None
 
 
 def _details(call: CallState, told: dict[str, str], until: datetime, going_on: bool) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from exoflow.store.sqlite import Store
 from exoflow.web.agentpages import AgentPages
 from exoflow.web.callpages import CallPages
 from exoflow.web.gate import Gate
+from exoflow.web.numberpages import NumberPages
 from exoflow.web.routes import routed
 from exoflow.web.server import WebServer
 
@@ -160,7 +161,9 @@ class Api:
         self.gate = Gate(self.accounts.get, clock) if clock else Gate(self.accounts.get)
         self.pages = CallPages(self.store, self.gate, placed, clock=lambda: NOW)
         self.staff = Staff(Lines(EventSocket()), list, Memory(self.store), clock=lambda: NOW)
-        self.server = WebServer(("127.0.0.1", 0), routed(self._health, self.pages, AgentPages(self.gate, self.staff)))
+        agents = AgentPages(self.gate, self.staff)
+        routes = routed(self._health, self.pages, agents, NumberPages(self.gate))
+        self.server = WebServer(("127.0.0.1", 0), routes)
         self.server.start()
 
     def _health(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

@@ -80,7 +80,7 @@ def test_request(shared: Api, case: str) -> None:
 
 def test_all_else_is_healths(api: Api) -> None:
     assert api.sent(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")[2] == b"health"
-    assert api.sent(b"GET /v2/Accounts HTTP/1.1\r\nHost: x\r\n\r\n")[2] == b"health"
+    assert api.sent(b"GET /voicemail HTTP/1.1\r\nHost: x\r\n\r\n")[2] == b"health"
 
 
 # --- pages ----------------------------------------------------------------------------------------------
