@@ -25,6 +25,7 @@ from pydantic import BaseModel
 from exoflow import linesound
 from exoflow.config.model import Config, Prompts
 from exoflow.config.promptpath import prompt_file
+from exoflow.config.spoken_texts import rendered
 from exoflow.config.stepbase import Block
 from exoflow.config.steps import Prompt, Step
 from exoflow.errors import PromptError
@@ -92,7 +93,7 @@ class PromptBook:
             languages = account.languages
             for flow_id, flow in account.flows.items():
                 for where, written in _prompts_in(flow, f"{account_id}: flows.{flow_id}", languages):
-                    for prompt in written.variants(account.language):
+                    for prompt in rendered(written.variants(account.language), account):
                         if prompt not in seen:
                             seen.add(prompt)
                             path = self.path(prompt)

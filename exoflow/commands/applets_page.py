@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import exoflow
-from exoflow.config.actions import BUILT_IN
 from exoflow.config.stepbase import Step
 from exoflow.config.steps import MODELS, STEPS
+from exoflow.config.templates import BUILT_IN, SPOKEN_BUILT_IN
 from exoflow.flow.applets import APPLETS
 
 EXAMPLES = Path(exoflow.__file__).parents[1] / "examples" / "applets"
@@ -40,9 +40,32 @@ A flow is made of steps, and each step does one thing: the applet whose key it h
 which name the step that comes next. Times are in seconds. Each `say` and each `play` is a prompt: a text (or one a language,
 `{{en: …, hi: …}}`) that `exoflow prompts build` renders, or a sound file.
 
-In the texts of {templates} `{{name}}` stands for a variable, or for what every call has:
-{built_in}. A brace as such is written twice. Variables come from `set`, from a
-`gather` with `variable`, and from a flow's `parameters`.
+## Values in texts
+
+`{{name}}` stands for a variable, or for what every call has:
+{built_in}.
+Variables come from `set`, from a `gather` with `variable`, and from a flow's `parameters`. A name that nothing gives a value is
+an error of `exoflow check`. A brace as such is written twice: `{{{{` and `}}}}`.
+
+* In {templates}: as it is, on one line; in a form or a JSON body encoded as a whole.
+* In `url` and `fallback_url` of a step: percent-encoded, within its path segment or its parameter; never in scheme, host or
+  port. A value that would make a path segment `.` or `..` counts as none.
+* In `sms.headers`: as it is; other characters than printable ASCII, and `%`, percent-encoded as UTF-8. What comes from the
+  environment, by `${{NAME}}`, is sent as it is there.
+* In every `say`: spoken, in the language of the text. There {spoken} and variables can stand.
+
+In a `say` an integer is said as a number and digits one by one, as by [say_value](#say_value), from the blocks that
+`exoflow prompts build` renders. Of a text a date (2026-11-23), a time (16:30) and a number (+91…) are said so, too; any other
+text is spoken by the engine during the call, which takes some 0.4 s the first time. What cannot be spoken is left out; the
+journey has `prompt.filled` (evidence words, left_out).
+
+`outcome` and `reason` are those that the call would have if it ended at this step, as in a delivery; `recording` is the address
+of its last recording, which needs `web.public_url`; `time` is when the step began. A value that is not there is empty text, and
+the journey's line has its name under `unset`. A value is put in once: braces in it are braces. When a call comes back after its
+socket was lost, the texts are the same. Secret digits (`gather`) are stars in the journey and are not spoken. Addresses of an
+account (`deliveries`, `crm`, `call_backs`) and `fallback.say` take no names.
+
+## Requests
 
 A request to a CRM whose address would have more than 8,000 characters goes without the call's `CustomField`, and if that is not
 enough without the oldest attempts on agents; the journey has `crm.left_out` (evidence left_out, chars), once a call.
@@ -53,14 +76,16 @@ was answered or served, or left a message, has none.
 
 This page is written by `exoflow schema --applets > docs/applets.md`.
 """
+_NAMES = {"built_in": BUILT_IN, "spoken": SPOKEN_BUILT_IN}
 _FLOWS = """## Where flows stand
 
 Each business has a file in `accounts/` beside the main file, with its numbers, agents and groups, and its flows; `start`
 names the first step of a flow. What the callers of a number meet is the flow beside it.
 
 With `parameters` a flow is written once for several numbers: each gives its values under `with`, and so does a `transfer`.
-`{name}` then stands for the value in `say`, `play`, `url`, `fallback_url`, `group` and `flow`, and it is a variable. Its type
-is `text`, `number`, `file`, `url`, `group` or `flow`; one with a `default` may be left out.
+`{name}` then stands for the value in `say`, `play`, `url`, `fallback_url`, `group` and `flow`, and it is a variable. In `say`
+it is a part of the text, which is rendered with it. Its type is `text`, `number`, `file`, `url`, `group` or `flow`; one with a
+`default` may be left out.
 
 `holidays` has `dates` (`2026-11-08`, or `01-26` for every year; with hours of work as here), and `country: IN` with
 `region: KA` takes those of the `holidays` library (`pip install holidays`) beside them. The own dates win, and so do days
@@ -71,7 +96,8 @@ under `working: ["2026-08-15"]`, on which the business works although the librar
 def page() -> str:
     """The whole page. Needs the examples, which are in the project's folder and not in an installed package."""
     templates = ", ".join(f"`{name}`" for name in ("note", "sms", "mail", "page"))
-    parts = [_INTRO.format(templates=templates, built_in=", ".join(f"`{name}`" for name in BUILT_IN))]
+    names = {what: ", ".join(f"`{name}`" for name in found) for what, found in _NAMES.items()}
+    parts = [_INTRO.format(templates=templates, **names)]
     parts.append(f"{_FLOWS}\n```yaml\n{ACCOUNT.read_text(encoding='utf-8')}```\n\n## The applets\n")
     parts.append("\n".join(f"* [{name}](#{name}): {_summary(step)}" for name, step in STEPS.items()) + "\n")
     parts += [_applet(name) for name in STEPS]

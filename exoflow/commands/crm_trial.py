@@ -73,7 +73,7 @@ class Exchange:
 
 
 class MarkedClient(CrmClient):
-    """Marks its requests as tests, and remembers them. `secrets` are values of headers that are never shown."""
+    """Marks its requests as tests, and remembers them. `secrets` are headers whose values are never shown."""
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class MarkedClient(CrmClient):
         return self._kept(shown, lambda: super(MarkedClient, self).post(url, body, headers=headers, **more))
 
     def _kept(self, exchange: Exchange, send: Callable[[], Answer]) -> Answer:
-        seen = {name: MASK if value in self._secrets else value for name, value in exchange.headers.items()}
+        seen = {name: MASK if name in self._secrets else value for name, value in exchange.headers.items()}
         exchange.headers = seen
         self.exchanges.append(exchange)
         try:
@@ -162,8 +162,7 @@ def _number(account: Account, address: Address) -> Number | None:
 
 
 def _secrets(address: Address) -> list[str]:
-    headers = getattr(getattr(address.step, "sms", None), "headers", {})
-    return [value.get_secret_value() for value in headers.values()]
+    return list(getattr(getattr(address.step, "sms", None), "headers", {}))
 
 
 # --- by the functions of a call -------------------------------------------------------------------------
@@ -196,6 +195,8 @@ def _verdict(
         variables=variables,
     )
     verdict = _of_step(here, address, client)
+    if unset := dict.fromkeys(name for one in state.journey for name in one.evidence.get("unset", ())):
+        verdict.meaning += f"; without a value, and so empty: {', '.join(unset)} (--set NAME=VALUE)"
     verdict.journey = [(one.code, one.text) for one in state.journey if one.code.startswith(SAID)]
     return verdict
 
@@ -213,9 +214,7 @@ def _of_step(here: Here, address: Address, client: MarkedClient) -> Verdict:
     here.wait_for_aftermath()
     last = next(one for one in reversed(here.call.state.journey) if one.code.startswith(f"{step.applet}."))
     good = last.code == f"{step.applet}.sent"
-    unset = [name for one in here.call.state.journey for name in one.evidence.get("unset", ())]
-    empty = f"; without a value, and so empty: {', '.join(unset)} (--set NAME=VALUE)" if unset else ""
-    return Verdict(good, f"{last.text}{empty}; {_on_by(step, branch)}")
+    return Verdict(good, f"{last.text}; {_on_by(step, branch)}")
 
 
 def _asking_only(address: Address) -> Any:
@@ -341,20 +340,14 @@ def _told(address: Address, account: Account, state: CallState, client: MarkedCl
 
 def _shown(address: Address, account: Account, exchanges: Sequence[Exchange], verdict: Verdict) -> dict[str, Any]:
     asked = [one for one in exchanges if one.method != "HEAD"]
-    urls = _masked_urls(address, account)
-    last = next((one for one in reversed(asked) if one.url in urls), asked[-1] if asked else None)
+    # audio that an answer names is fetched without parameters
+    last = next((one for one in reversed(asked) if one.parameters or one.body), asked[-1] if asked else None)
     shown: dict[str, Any] = {"test": True, "url": mask_url(address.url, account.crm.mask), "timeout": address.timeout}
     if last is not None:
         shown |= {"url": last.url, "parameters": dict(last.parameters), **last.told}
     shown["requests"] = [_request(one, account) for one in exchanges]
     shown["journey"] = [{"code": code, "text": text} for code, text in verdict.journey]
     return shown | {"good": verdict.good, "meaning": verdict.meaning}
-
-
-def _masked_urls(address: Address, account: Account) -> set[str]:
-    settings = getattr(address.step, getattr(address.step, "applet", ""), None)
-    found = [address.url, getattr(settings, "url", None), getattr(settings, "fallback_url", None)]
-    return {mask_url(url, account.crm.mask) for url in found if url}
 
 
 def _request(one: Exchange, account: Account) -> dict[str, Any]:

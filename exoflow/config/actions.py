@@ -5,7 +5,6 @@ Texts with `{name}` in them are filled by one door (flow/templates.py). Times ar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -15,7 +14,18 @@ from pydantic_core import PydanticCustomError
 
 from exoflow.config.findings import did_you_mean
 from exoflow.config.spoken import LANGUAGES, LAST_RESORT, Kind, Unsayable, all_words, spoken_language, table_of, words
-from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Block, Prompt, Secret, Step, Strict, Url
+from exoflow.config.stepbase import (
+    MAIL_ADDRESS,
+    MAX_MAIL_ADDRESS,
+    Block,
+    FromEnvironment,
+    Prompt,
+    Secret,
+    Step,
+    Strict,
+    UrlTemplate,
+)
+from exoflow.config.templates import VARIABLE, checked
 from exoflow.config.values import Unfit, typed
 
 MAX_VARIABLES = 20  # set in one step
@@ -26,37 +36,14 @@ MAX_TEXT = 2000  # characters of a message before it is filled
 MAX_FIELDS = 50  # of a form, and of each mapping within a JSON body
 MAX_JSON_DEPTH = 5  # of a body; providers' have two levels
 
-# what a template may name beside the account's own variables
-BUILT_IN = ("account", "call", "caller", "dialled", "digits", "flow", "step", "time")
-PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_VARIABLE = r"^[a-z][a-z0-9_]{0,39}$"
-
-VariableName = Annotated[str, Field(pattern=_VARIABLE)]
+VariableName = Annotated[str, Field(pattern=VARIABLE)]
 MailAddress = Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=MAX_MAIL_ADDRESS)]
 _OWN_HEADERS = ("connection", "content-length", "host", "transfer-encoding")  # the client's, for it frames the request
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 PhoneKey = Annotated[str, Field(pattern=r"^[0-9*#]$")]
 
 
-def names_in(text: str) -> list[str]:
-    """The names a template asks for, in order."""
-    return [found[1] for found in PLACEHOLDER.finditer(text) if found[1] is not None]
-
-
-def _template(text: str) -> str:
-    for found in PLACEHOLDER.finditer(text):
-        if found[0] in ("{", "}"):
-            raise PydanticCustomError(
-                "template", "the text has a lone `{brace}`; a brace as such is written twice", {"brace": found[0]}
-            )
-        if found[1] is not None and re.match(_VARIABLE, found[1]) is None:
-            raise PydanticCustomError(
-                "template", "`{given}` is no name of a variable; a brace as such is written twice", {"given": found[0]}
-            )
-    return text
-
-
-Template = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(_template)]
+Template = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(checked)]
 
 
 def _json_template(value: Any, depth: int = 0) -> Any:
@@ -64,7 +51,7 @@ def _json_template(value: Any, depth: int = 0) -> Any:
     if depth > MAX_JSON_DEPTH:
         raise PydanticCustomError("template", "the JSON body is nested deeper than {most} levels", {"most": MAX_JSON_DEPTH})
     if isinstance(value, str):
-        return _template(value)
+        return checked(value)
     if isinstance(value, (dict, list)):
         if len(value) > MAX_FIELDS:
             raise PydanticCustomError(
@@ -214,7 +201,7 @@ class SayValueStep(Step):
 
     def spoken(self, languages: Sequence[str]) -> list[Prompt]:
         heard = dict.fromkeys(self.language_for(language, languages[0]) for language in languages)
-        return [block for name in heard for block in _all_blocks(self.say_value.kind, name)]
+        return [block for name in heard for block in all_blocks(self.say_value.kind, name)]
 
     def language_for(self, caller: str, account: str) -> str:
         """The language in which a caller hears the value."""
@@ -227,7 +214,8 @@ def blocks(words: Iterable[str], language: str) -> list[Prompt]:
 
 
 @lru_cache(maxsize=128)  # kinds times languages; every step of a kind needs the same
-def _all_blocks(kind: Kind, language: str) -> list[Prompt]:
+def all_blocks(kind: Kind, language: str) -> list[Prompt]:
+    """Every block that a value of this kind may need."""
     return blocks(all_words(kind, language), language)
 
 
@@ -260,14 +248,16 @@ class ConsentStep(Step):
 
 
 class Sms(Strict):
-    url: Url = Field(description="the SMS provider's address; the same rules for addresses as for a CRM's")
+    url: UrlTemplate = Field(description="the SMS provider's address; the same rules for addresses as for a CRM's")
     method: Literal["get", "post"] = Field("post", description="`get` sends the form in the address")
     form: dict[str, Template] | None = Field(
         None, min_length=1, max_length=MAX_FIELDS, description="fields; texts with `{name}`"
     )
     json_body: JsonTemplate | None = Field(None, alias="json", description="a JSON body instead; every text in it is filled")
     headers: dict[HeaderName, Secret] = Field(
-        default_factory=dict, max_length=20, description="e.g. the provider's key, as text or `${NAME}` of the environment"
+        default_factory=dict,
+        max_length=20,
+        description="e.g. the provider's key: a text with `{name}`, or `${NAME}` of the environment, which is sent as it is",
     )
     timeout: StrictFloat = Field(5, gt=0, le=MAX_SMS_SECONDS, description="seconds for the whole answer")
     hold: Prompt | None = Field(None, description="what the caller hears if the flow waits; a soft tone unless set")
@@ -283,6 +273,8 @@ class Sms(Strict):
                 raise ValueError(f"cannot set the header `{name}`, which the request itself needs")
             if not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
                 raise ValueError(f"has a header `{name}` with other characters than printable ASCII")
+            if not isinstance(value, FromEnvironment):
+                checked(value.get_secret_value())
         return self
 
 
@@ -298,6 +290,9 @@ class SmsStep(Acting):
             yield ("sms", "form", name), text
         for text in texts_in(self.sms.json_body):
             yield ("sms", "json"), text
+        for name, value in self.sms.headers.items():
+            if not isinstance(value, FromEnvironment):
+                yield ("sms", "headers", name), value.get_secret_value()
 
 
 class MailMessage(Strict):
@@ -323,7 +318,7 @@ class MailStep(Acting):
 
 
 class Page(Strict):
-    url: Url = Field(description="who is paged by POST; signed with the secret of the account's `deliveries`")
+    url: UrlTemplate = Field(description="who is paged by POST; signed with the secret of the account's `deliveries`")
     text: Template = Field(description="what for")
     timeout: StrictFloat = Field(5, gt=0, le=MAX_PAGE_SECONDS, description="seconds for the whole answer")
 

@@ -16,6 +16,7 @@ from exoflow.config.keep import Kept
 from exoflow.config.people import Agent, Group
 from exoflow.config.stepbase import MAIL_ADDRESS, MAX_MAIL_ADDRESS, Label, Language, Secret
 from exoflow.config.steps import AnyStep, Located, Name, OurNumber, Prompt, Strict, Url
+from exoflow.config.templates import without_names
 from exoflow.config.turns import Argument, Arguments, GivenArgument, LanguageStep, entry_name
 from exoflow.telephony.numbers import NumberType, tail_matches, to_e164
 
@@ -201,7 +202,7 @@ class Deliveries(Strict):
 class OwnFallback(Strict):
     """What FreeSWITCH does by itself with the account's callers when no exoflow can take them (`switch.fallback`)."""
 
-    say: Annotated[str, Field(min_length=1, max_length=2000)] | None = Field(
+    say: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(without_names)] | None = Field(
         None, description="text for the caller first, in the account's language"
     )
     play: Located | None = Field(None, description="sound file instead; relative to the file that names it")

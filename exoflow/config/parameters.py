@@ -13,13 +13,16 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from exoflow.config import templates
 from exoflow.config.model import Account, Flow, ParameterType
 from exoflow.config.steps import TransferStep
+from exoflow.config.templates import escaped, is_template, names_in
 from exoflow.config.turns import Argument, entry_name
 
 MAX_ENTRIES = 1000  # flows of one account with their values; transfers that make their own values longer and longer never end
 
 URL_KEYS = ("url", "fallback_url")  # of a step's settings
+FILLED_IN_CALLS = ("say", *URL_KEYS)  # where a name that is no parameter's is a variable's
 # the keys whose texts may name a parameter, and the types it may have there
 KEYS: dict[str, frozenset[str]] = {
     "say": frozenset({"text", "number"}),
@@ -92,11 +95,13 @@ def _filled(value: Any, key: str, values: Mapping[str, Argument], quoted: Mappin
     if isinstance(value, list):
         listed = [_filled(inner, key, values, quoted) for inner in value]
         return value if all(a is b for a, b in zip(listed, value, strict=True)) else listed
+    if isinstance(value, str) and key in FILLED_IN_CALLS and is_template(value):
+        given = quoted if key in URL_KEYS else {name: escaped(str(text)) for name, text in values.items()}
+        return templates.PLACEHOLDER.sub(lambda found: str(given.get(found[1] or "", found[0])), value)
     if isinstance(value, str) and key in KEYS and PLACEHOLDER.search(value):
         if key == "arguments" and (whole := PLACEHOLDER.fullmatch(value)) is not None:
             return values.get(whole[1], value)  # a number stays one
-        given = quoted if key in URL_KEYS else values
-        return PLACEHOLDER.sub(lambda found: str(given.get(found[1], found[0])), value)
+        return PLACEHOLDER.sub(lambda found: str(values.get(found[1], found[0])), value)
     return value
 
 
@@ -110,8 +115,8 @@ def used_in(value: Any, key: str = "", where: tuple[str | int, ...] = ()) -> Ite
         for part, inner in inside:
             yield from used_in(inner, key, (*where, part))
     elif isinstance(value, str) and key in KEYS:
-        for found in PLACEHOLDER.finditer(value):
-            yield where, key, found[1]
+        names = names_in(value) if key in FILLED_IN_CALLS else [found[1] for found in PLACEHOLDER.finditer(value)]
+        yield from ((where, key, name) for name in names)
 
 
 def problem_with(kind: ParameterType, value: Argument, account: Account) -> str | None:

@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from exoflow.characters import belongs
 from exoflow.config.findings import did_you_mean
+from exoflow.config.templates import checked
 from exoflow.errors import UnsafeText
 from exoflow.telephony import causes, numbers
 
@@ -42,6 +43,7 @@ MAX_MAIL_ADDRESS = 254  # characters; RFC 5321 section 4.5.3.1.3, less the angle
 # as in BCP 47: en, hi, en-IN
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")]
 Url = Annotated[str, Field(min_length=1, max_length=2000)]
+UrlTemplate = Annotated[Url, AfterValidator(checked)]  # of a step: `{name}` stands for a variable in it
 MAX_URL_SECONDS = 15.0  # Exotel's own ceiling; a caller will not wait longer
 
 
@@ -99,6 +101,10 @@ def known_cause(name: str) -> str:
     raise PydanticCustomError("hangup_cause", "unknown hangup cause {given}{cure}", {"given": name, "cure": cure})
 
 
+class FromEnvironment(SecretStr):
+    """A secret that is no text of the file: nothing is filled in it."""
+
+
 def _from_environment(secret: SecretStr, info: ValidationInfo) -> SecretStr:
     """`${NAME}` becomes what the environment has under it (the loader tells the environment as context)."""
     variable = FROM_ENVIRONMENT.fullmatch(secret.get_secret_value())
@@ -107,7 +113,7 @@ def _from_environment(secret: SecretStr, info: ValidationInfo) -> SecretStr:
         return secret
     if not environ.get(variable[1]):
         raise PydanticCustomError("environment", "the environment variable {name} is not set; set it", {"name": variable[1]})
-    return SecretStr(environ[variable[1]])
+    return FromEnvironment(environ[variable[1]])
 
 
 FROM_ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -126,7 +132,7 @@ def _by_language(value: Any) -> str:
     return MANY if isinstance(value, dict) else ONE
 
 
-_Text = Annotated[str, Field(min_length=1, max_length=2000)]
+_Text = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(checked)]
 _File = Annotated[str, Field(min_length=1), AfterValidator(_locate_text)]
 _Texts = Annotated[
     Annotated[_Text, Tag(ONE)] | Annotated[dict[Language, _Text], Field(min_length=1), Tag(MANY)],
@@ -141,7 +147,7 @@ _Files = Annotated[
 class Prompt(Strict):
     """What a caller hears: a text to speak, or a sound file; one for all, or one a language."""
 
-    say: _Texts | None = Field(None, description="text, or `{en: …, hi: …}`; rendered by `exoflow prompts build`")
+    say: _Texts | None = Field(None, description="text with `{name}`, or `{en: …, hi: …}`; rendered by `exoflow prompts build`")
     play: _Files | None = Field(None, description="sound file, or one a language; relative to the file that names it")
     language: Language | None = Field(None, description="language of a single text; the account's unless set")
 
@@ -190,8 +196,8 @@ def _chosen(source: str | dict[str, str] | None, language: str, default: str) ->
 class PromptOrUrl(Prompt):
     """What a caller hears, or where a CRM tells it; a text or file is then for when no CRM tells what can be played."""
 
-    url: Url | None = Field(None, description="the CRM that tells what is heard, asked by GET")
-    fallback_url: Url | None = Field(None, description="asked if `url` gives nothing that can be used")
+    url: UrlTemplate | None = Field(None, description="the CRM that tells what is heard, asked by GET")
+    fallback_url: UrlTemplate | None = Field(None, description="asked if `url` gives nothing that can be used")
     url_timeout: StrictFloat = Field(5, gt=0, le=MAX_URL_SECONDS, description="seconds for each URL's whole answer")
     hold: Prompt | None = Field(None, description="what the caller hears while it is asked; a soft tone unless set")
 

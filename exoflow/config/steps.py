@@ -27,6 +27,7 @@ from exoflow.config.stepbase import (
     Step,
     Strict,
     Url,
+    UrlTemplate,
     digits_as_text,
     known_cause,
 )
@@ -80,16 +81,20 @@ class Menu(PromptOrUrl):
 
 
 class Passthru(Strict):
-    url: Url = Field(description="the account's CRM, asked by GET")
-    fallback_url: Url | None = Field(None, description="asked if `url` gives no answer in time, or a server's error (5xx)")
+    url: UrlTemplate = Field(description="the account's CRM, asked by GET")
+    fallback_url: UrlTemplate | None = Field(
+        None, description="asked if `url` gives no answer in time, or a server's error (5xx)"
+    )
     timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the whole answer of each URL")
     hold: Prompt | None = Field(None, description="what an answered caller hears meanwhile; a soft tone unless set")
     wait: Literal[True] = Field(True, description="`false` sends it beside the flow, which goes on by `next`")
 
 
 class PassthruBeside(Strict):
-    url: Url = Field(description="the account's CRM, told by GET")
-    fallback_url: Url | None = Field(None, description="told if `url` gives no answer in time, or a server's error (5xx)")
+    url: UrlTemplate = Field(description="the account's CRM, told by GET")
+    fallback_url: UrlTemplate | None = Field(
+        None, description="told if `url` gives no answer in time, or a server's error (5xx)"
+    )
     timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the whole answer of each URL")
     wait: Literal[False] = Field(description="the flow does not wait, and the answer is only noted")
 
@@ -117,8 +122,10 @@ class Confirm(Prompt):
 
 
 class Connect(Target):
-    url: Url | None = Field(None, description="the CRM that names the agents, asked by GET")
-    fallback_url: Url | None = Field(None, description="asked if `url` gives no answer in time, or none that can be used")
+    url: UrlTemplate | None = Field(None, description="the CRM that names the agents, asked by GET")
+    fallback_url: UrlTemplate | None = Field(
+        None, description="asked if `url` gives no answer in time, or none that can be used"
+    )
     timeout: StrictFloat = Field(5, gt=0, le=MAX_PASSTHRU_SECONDS, description="seconds for the CRM's whole answer")
     fallback: Fallback | None = Field(None, description="whom to ring when the CRM names nobody usable")
     record: Literal["none", "mono", "dual"] = Field(

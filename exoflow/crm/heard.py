@@ -94,7 +94,7 @@ def _begins_as_url(line: str) -> bool:
     return line.lower().startswith(("http://", "https://"))
 
 
-def _speakable(text: str) -> str:
+def speakable(text: str) -> str:
     """Raises ValueError for a text that has nothing to speak, or too much."""
     spoken = " ".join(one_line(text).split()).lstrip("-–— ")
     if not any(c.isalnum() for c in spoken):
@@ -106,7 +106,7 @@ def _speakable(text: str) -> str:
 
 def _within(key: str, text: str) -> str:
     try:
-        return _speakable(text)
+        return speakable(text)
     except ValueError as problem:
         raise BadAnswer(key, str(problem)) from None
 
@@ -125,7 +125,7 @@ class _GreetingUrl(Strict):
 
 
 class _GatherPrompt(Strict):
-    text: Annotated[str, AfterValidator(_speakable)] | None = None
+    text: Annotated[str, AfterValidator(speakable)] | None = None
     audio_url: _Url | None = None
 
     @model_validator(mode="after")

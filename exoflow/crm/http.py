@@ -145,6 +145,7 @@ class CrmClient:
         mask: Collection[str] = (),
         account: str = "",
         waits: bool = False,
+        circuit: str = "",
         head: bool = False,
         most_bytes: int = MAX_BODY_BYTES,
         status_only: bool = False,
@@ -154,8 +155,9 @@ class CrmClient:
 
         `deadline` in seconds is for everything, from the name's look-up to the body's last byte, of which there may be
         `most_bytes`; `mask` are further secret query keys; `account` is whose connections are used, and whose circuit breaker
-        it passes if a caller `waits`. Any status is an Answer. With `status_only` it is one whatever its body is: one that
-        cannot be read is empty. `once`: it acts, and is not repeated when a kept connection turns out to be dead.
+        it passes if a caller `waits`; `circuit` is the address without a call's values in it, by which the breaker knows it.
+        Any status is an Answer. With `status_only` it is one whatever its body is: one that cannot be read is empty. `once`: it
+        acts, and is not repeated when a kept connection turns out to be dead.
         Raises CrmFailure.
         """
         whole = with_params(url, params)
@@ -169,7 +171,7 @@ class CrmClient:
         if not waits:
             return ask()
         try:
-            with self.breaker.passing(account, url, mask) as passage:
+            with self.breaker.passing(account, circuit or url, mask) as passage:
                 try:
                     answer = ask()
                 except CrmFailure as failure:

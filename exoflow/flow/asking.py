@@ -17,7 +17,6 @@ from exoflow.config.steps import Prompt
 from exoflow.crm.dialect import parameters
 from exoflow.crm.fitting import WORDS, Parameters, fitted
 from exoflow.crm.http import MAX_URL_CHARS, Answer, CrmFailure
-from exoflow.crm.mask import mask_url
 from exoflow.crm.outgoing import BUSY
 from exoflow.crm.strictjson import BadAnswer
 from exoflow.errors import ExoflowError
@@ -25,6 +24,7 @@ from exoflow.flow.here import Here
 from exoflow.flow.hidden import STARS
 from exoflow.flow.hold import sound as hold_sound
 from exoflow.flow.hold import while_asking
+from exoflow.flow.templates import Address, address
 from exoflow.store import outbox
 
 LEAST_SECONDS = 0.05  # of a GET behind a HEAD that took its time
@@ -64,9 +64,10 @@ def ask(
 
     Never raises for the CRM's sake: every failure is noted with its cure and returned.
     """
-    request = _request(here, url, timeout, headers, waits=not here.caller_gone, status_only=True)
+    where = address(here, url)
+    request = _request(here, where, timeout, headers, waits=not here.caller_gone, status_only=True)
     found = while_asking(here, request, hold_sound(here, hold, timeout), timeout)
-    asked = _told(here, here.step, url, found, here.failed)
+    asked = _told(here, here.step, where, found, here.failed)
     if fallback_url is None or asked.heard:
         return asked
     _say_fallback(here.note)
@@ -97,9 +98,10 @@ def ask_in_turn(here: Here, question: Question[T]) -> T | None:
     for at, url in enumerate(question.urls):
         if at:
             _say_fallback(here.note)
+        where = address(here, url)
         request = _request(
             here,
-            url,
+            where,
             question.timeout,
             question.headers,
             waits=not here.caller_gone,
@@ -110,7 +112,7 @@ def ask_in_turn(here: Here, question: Question[T]) -> T | None:
         seconds = question.timeout + question.read_seconds
         answered = partial(_read, request, question)
         found, read = while_asking(here, answered, hold_sound(here, question.hold, seconds), seconds)
-        asked = _told(here, here.step, url, found, here.failed)
+        asked = _told(here, here.step, where, found, here.failed)
         if isinstance(read, ExoflowError):
             _say_unusable(here, read, asked)
         elif read is not None:
@@ -162,7 +164,7 @@ def events_first(here: Here) -> None:
 def tell(here: Here, url: str, *, timeout: float, fallback_url: str | None = None) -> None:
     """GETs `url` beside the flow, with what is known now, and then `fallback_url` by the rules of `ask`; what comes of it is
     noted at the step that told."""
-    urls, step = [one for one in (url, fallback_url) if one is not None], here.step
+    urls, step = [address(here, one) for one in (url, fallback_url) if one is not None], here.step
     requests = [_request(here, one, timeout, None, waits=False, status_only=True) for one in urls]
 
     def note(stage: Stage, code: str, text: str, **evidence: Any) -> None:
@@ -180,7 +182,7 @@ def tell(here: Here, url: str, *, timeout: float, fallback_url: str | None = Non
 
 def _request(
     here: Here,
-    url: str,
+    where: Address,
     timeout: float,
     headers: Mapping[str, str] | None,
     *,
@@ -202,17 +204,18 @@ def _request(
         recording_url=None if links is None else links.urls(here.call.state, account, now),
         digits=here.digits if digits else "",
     )
-    sent = _as_fits(here, url, [(name, value) for name, value in sent if not only or name in only])
+    sent = _as_fits(here, where.url, [(name, value) for name, value in sent if not only or name in only])
     secret = [] if here.call.state.digits != STARS else ["digits"]
     get = partial(
         crm.get,
-        url,
+        where.url,
         sent,
         allow_private=account.crm.allow_private,
         headers=headers,
         mask=[*account.crm.mask, *secret],
         account=here.account_id,
         waits=waits,
+        circuit=where.written,
         status_only=status_only,
     )
 
@@ -249,18 +252,18 @@ def _look(head: Callable[[], Answer]) -> None:
             raise
 
 
-def _told(here: Here, step: str, url: str, found: Answer | CrmFailure, failed: Callable[..., None]) -> Asked:
+def _told(here: Here, step: str, where: Address, found: Answer | CrmFailure, failed: Callable[..., None]) -> Asked:
     """Notes what came of a question at the step that asked it."""
     # the call's own parameters would hide what matters; they are the dialect's, and the call's record has them
-    shown_url = mask_url(url, here.account.crm.mask)
+    shown: dict[str, Any] = {"url": where.shown} | ({"unset": where.unset} if where.unset else {})
     if isinstance(found, CrmFailure):
         code = f"crm.{found.reason}"
         stage = _STAGE.get(found.reason, "D")
-        text = f"{urlsplit(url).hostname}: {found.detail} (after {found.ms} ms); {found.cure}"
-        failed(stage, code, text, url=shown_url, status=found.status, ms=found.ms, **found.circuit)
+        text = f"{urlsplit(where.url).hostname}: {found.detail} (after {found.ms} ms); {found.cure}"
+        failed(stage, code, text, **shown, status=found.status, ms=found.ms, **found.circuit)
         return Asked(None, code)
     code = f"crm.{found.status}"
-    shown: dict[str, Any] = {"url": shown_url, "status": found.status, "ms": found.ms}
+    shown |= {"status": found.status, "ms": found.ms}
     said = {"unread": found.unread} if found.unread else {"answer": here.hidden.cover(found.excerpt)}
     shown |= {**said, **found.circuit}
     if found.status >= 400 or found.status < 200:

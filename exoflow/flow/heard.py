@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
-
-from gevent.lock import BoundedSemaphore
 
 from exoflow.config.stepbase import PromptOrUrl
 from exoflow.config.steps import Prompt
@@ -16,12 +13,9 @@ from exoflow.crm.mask import mask_url
 from exoflow.crm.strictjson import BadAnswer
 from exoflow.flow.asking import Question, ask_in_turn
 from exoflow.flow.here import Here
+from exoflow.flow.speech import sound_file, spoken
 
 SOUND_SECONDS = 10.0  # for all that one answer names, beyond the answer's own time; the caller hears hold audio meanwhile
-SPEAK_SECONDS = 8.0  # of a text; espeak-ng and its resampling take 0.4 s for ten seconds of speech
-SPEAK_AT_ONCE = 2  # each takes a core while it lasts; calls need the others
-
-_speaking = BoundedSemaphore(SPEAK_AT_ONCE)
 
 
 class Sounds(NamedTuple):
@@ -88,22 +82,3 @@ def fetch(here: Here, url: str) -> Audio:
     return here.parts.audio.fetch(
         url, account=here.account_id, deadline=SOUND_SECONDS, allow_private=crm.allow_private, mask=crm.mask
     )
-
-
-def spoken(here: Here, text: str, language: str | None = None) -> Path:
-    """A text in the caller's language, or in this one, as a sound file. Waits; raises BadAudio, ShelfFull, PromptError."""
-    book = here.parts.prompts
-    prompt = Prompt.model_construct(say=text, play=None, language=language or here.language)
-    if (path := book.rendered(prompt)) is not None:
-        return path
-
-    def speak() -> bytes:
-        with _speaking:
-            return book.speak(prompt, SPEAK_SECONDS)
-
-    # the rendered file's name stands for engine, voice and text
-    return here.parts.audio.made(book.path(prompt).name, speak, text=text, deadline=SPEAK_SECONDS)
-
-
-def sound_file(path: Path | str) -> Prompt:
-    return Prompt.model_construct(say=None, play=str(path), language=None)

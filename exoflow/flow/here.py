@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from exoflow.calls.call import Call
 from exoflow.calls.links import Links
 from exoflow.calls.model import Stage
 from exoflow.config.model import Account, Config, Flow
+from exoflow.config.spoken_texts import is_filled
 from exoflow.config.steps import Prompt
 from exoflow.config.values import Value
 from exoflow.crm.audio import AudioCache
@@ -30,6 +31,8 @@ from exoflow.flow import variables
 from exoflow.flow.gone import GoneSession
 from exoflow.flow.hidden import STARS, Hidden
 from exoflow.flow.progress import MARKER, MAX_CRM_CHARS, MAX_WAY, Marker, Place, Progress
+from exoflow.flow.speech import with_values
+from exoflow.flow.templates import local_time
 from exoflow.lines.legs import moment
 from exoflow.lines.lines import Lines
 from exoflow.prompts import PROMPT_GONE, PromptBook
@@ -37,6 +40,8 @@ from exoflow.prompts import PROMPT_GONE, PromptBook
 log = logging.getLogger("exoflow.flow")
 
 KEYS = "0123456789*#"
+SEVERAL = "file_string://"  # begins several sounds in one
+NOTHING = "silence_stream://10"  # to be played where something must stand
 AHEAD = "exo_ahead"  # the channel's variable: the question whose keys beyond its answer are in exo_typed
 QUIET_ROUNDS = 2  # without a key, after which none waits any more; what tells of them is up to a frame late
 PLAYED = "the prompt had played to its end"
@@ -99,6 +104,7 @@ class Here:
         self._unsaid = False  # that it has come back
         self._ended_before = False  # was the call's end known when it did?
         self._in_gap = False  # nothing has been done since
+        self._filled: dict[Prompt, list[Prompt]] = {}  # texts of this step with the values in them
         self._aftermath: list[gevent.Greenlet] = []
         self._aftermath_seconds = AFTERMATH_SECONDS
 
@@ -124,6 +130,8 @@ class Here:
             self._inside = False
             return
         self.at.visit += 1
+        self.at.time = local_time(self, self.parts.clock())
+        self._filled.clear()
         if self.at.connect == UNDER_WAY and not self.caller_gone:
             self.at.connect = OVER  # who leaves from here on does not leave the ringing
         self.at.way.append(self.place)
@@ -370,7 +378,17 @@ class Here:
     def sound(self, prompt: Prompt) -> str:
         """What the switch plays for a prompt in the caller's language, through the safety door; a tone and a line in the
         journey if it has gone."""
-        prompt = self.spoken(prompt)
+        return joined([self._sound(part) for part in self._parts(self.spoken(prompt))])
+
+    def _parts(self, prompt: Prompt) -> list[Prompt]:
+        """A single prompt as it is heard: its text with the values in it, filled once in a step."""
+        if not is_filled(prompt):
+            return [prompt]
+        if prompt not in self._filled:
+            self._filled[prompt] = with_values(self, prompt)
+        return self._filled[prompt]
+
+    def _sound(self, prompt: Prompt) -> str:
         sound = self.parts.prompts.sound(prompt)
         if "://" in sound:
             path = self.parts.prompts.path(prompt)
@@ -389,16 +407,18 @@ class Here:
 
     def sounds(self, prompts: list[Prompt]) -> str:
         """Several prompts as one sound."""
-        found = [self.sound(prompt) for prompt in prompts]
-        return found[0] if len(found) == 1 else "file_string://" + "!".join(found)
+        return joined([self.sound(prompt) for prompt in prompts])
 
     def seconds(self, prompts: list[Prompt]) -> float:
         """How long they may take at most, with a margin."""
         return PROMPT_MARGIN + sum(self.length(prompt) for prompt in prompts)
 
     def length(self, prompt: Prompt) -> float:
+        single, book = self.spoken(prompt), self.parts.prompts
+        if self.has_ended and is_filled(single):
+            return 0.0  # it has been heard
         try:
-            return self.parts.prompts.seconds(self.parts.prompts.file(self.spoken(prompt)))
+            return sum(book.seconds(book.file(part)) for part in self._parts(single))
         except (ExoflowError, OSError):
             return UNKNOWN_PROMPT_SECONDS
 
@@ -422,6 +442,14 @@ class Here:
         except ExoflowError:
             # without the event socket our own one does: an `api` does not wait behind the application
             self.session.api(f"uuid_break {self.session.uuid}")
+
+
+def joined(sounds: Sequence[str]) -> str:
+    """Several sounds as one for the switch; some may be several already."""
+    single: list[str] = []
+    for sound in sounds:
+        single += sound.removeprefix(SEVERAL).split("!") if sound.startswith(SEVERAL) else [sound]
+    return NOTHING if not single else single[0] if len(single) == 1 else SEVERAL + "!".join(single)
 
 
 # by what the dialplan says became of the process that had the call (exo_end)

@@ -11,7 +11,7 @@ import gevent
 
 from exoflow.config.steps import Prompt
 from exoflow.errors import Disconnected, ExoflowError
-from exoflow.flow.here import PROMPT_MARGIN, Here
+from exoflow.flow.here import PROMPT_MARGIN, Here, joined
 
 HOLD_AFTER = 0.4  # seconds of silence before hold audio: most CRMs answer faster, and a caller must hear something within 1 s
 HOLD_TONE_PERIOD = 3.0  # seconds: 0.3 on, 2.7 off
@@ -67,4 +67,4 @@ def sound(here: Here, prompt: Prompt | None, seconds: float) -> str:
         return HOLD_TONE_ONCE.format(loops=math.ceil(seconds / HOLD_TONE_PERIOD) + 1)
     sound = here.sound(prompt)
     times = math.ceil(seconds / max(1.0, here.length(prompt))) + 1
-    return sound if times == 1 else "file_string://" + "!".join([sound] * times)
+    return joined([sound] * times)

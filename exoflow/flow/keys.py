@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 from exoflow.config.steps import Prompt
 from exoflow.errors import DeadlineExceeded
-from exoflow.flow.here import Here
+from exoflow.flow.here import NOTHING, Here
 from exoflow.flow.hidden import STARS
 from exoflow.flow.latekeys import LateKeys
 
 ANY_KEY = "[0-9*#]"
 STAR = "*"
-NOTHING = "silence_stream://10"  # to be played where something must stand
 
 
 class Keys(NamedTuple):

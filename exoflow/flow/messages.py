@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from exoflow.calls.model import Stage
 from exoflow.config.steps import Prompt
 from exoflow.crm.http import Answer, CrmFailure
-from exoflow.crm.mask import mask_url
 from exoflow.flow.here import Here
 from exoflow.flow.hold import sound as hold_sound
 from exoflow.flow.hold import while_asking
+from exoflow.flow.templates import Address
 
 ASIDE_MARGIN = 1.0  # seconds beyond a message's own deadline, for its line in the journey
 
@@ -66,17 +66,17 @@ def _tell(here: Here, step: str, kind: Kind, sent: Sent) -> None:
     here.call.note(sent.stage, f"{kind}.{sent.code}", sent.text, step=step, **sent.evidence)
 
 
-def by_http(here: Here, url: str, ask: Callable[[], Answer], who: str, secrets: list[str]) -> Sent:
+def by_http(here: Here, where: Address, ask: Callable[[], Answer], who: str, secrets: list[str]) -> Sent:
     """One HTTP request, judged: 2xx is taken, all else is not. `secrets` are never shown, wherever the answer repeats them."""
-    shown = mask_url(url, here.account.crm.mask)
+    shown = where.shown
     try:
         answer = ask()
     except CrmFailure as failure:
         stage: Stage = "E" if failure.reason in ("timeout", "body") else "D"
-        text = f"{urlsplit(url).hostname}: {failure.detail} (after {failure.ms} ms); {failure.cure}"
+        text = f"{urlsplit(where.url).hostname}: {failure.detail} (after {failure.ms} ms); {failure.cure}"
         return Sent(False, stage, failure.reason, text, {"url": shown, "status": failure.status, "ms": failure.ms})
     said = answer.excerpt
-    for secret in secrets:
+    for secret in filter(None, secrets):
         said = said.replace(secret, "***")
     said = here.hidden.cover(said)
     evidence = {"url": shown, "status": answer.status, "ms": answer.ms}

@@ -20,7 +20,7 @@ MAX_CRM_CHARS = 16_000  # of a CRM's answer that is kept for `set`; their answer
 _MARKER = re.compile(r"(\d{1,6})\.(\d{1,6})" + r"\.(\d{1,4})" * 5 + r"\Z")
 
 # fields of Progress that are kept as they are
-_SIMPLE = ("typed", "late", "reason", "talked", "passed_over", "crm_said", "connect", "dial_url", "transfers")
+_SIMPLE = ("time", "typed", "late", "reason", "talked", "passed_over", "crm_said", "connect", "dial_url", "transfers")
 
 
 class Place(NamedTuple):
@@ -62,6 +62,7 @@ class Progress:
     way: list[Place] = field(default_factory=list)  # where the caller has been, this step last
     backs: dict[Place, int] = field(default_factory=dict)  # how often each `back` has led back
     pending: list[Prompt] = field(default_factory=list)  # prompts that this step plays before its own
+    time: str = ""  # when this step began, as texts have it
     typed: int = 0  # keys of exo_typed that were used up
     late: str = ""  # an end key that may still be pressed
     reason: str = ""  # code of the entry that explains the last failure

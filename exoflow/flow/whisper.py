@@ -13,9 +13,10 @@ from exoflow.crm.answers import AgentsAnswer
 from exoflow.crm.strictjson import BadAnswer
 from exoflow.errors import ExoflowError
 from exoflow.flow import heard
-from exoflow.flow.here import Here
+from exoflow.flow.here import Here, joined
 from exoflow.flow.hold import sound as hold_sound
 from exoflow.flow.hold import while_asking
+from exoflow.flow.speech import sound_file, spoken
 from exoflow.telephony.dialstring import MAX_ASK_SECONDS, Ask
 
 # India's ringing tone, made by FreeSWITCH itself while a leg is set up (facts, pri-and-freetdm.md section 8)
@@ -39,7 +40,7 @@ def asked(here: Here, connect: Connect, callee: Prompt | None = None) -> Ask | N
     if not prompts:
         return None
     sounds = [for_agents(here, prompt) for prompt in prompts]
-    sound = sounds[0] if len(sounds) == 1 else "file_string://" + "!".join(sounds)
+    sound = joined(sounds)
     if confirm is not None:
         return Ask(sound, confirm.seconds, confirm.key)
     seconds = math.ceil(here.length(_single(here, prompts[0]))) + WHISPER_MARGIN
@@ -94,7 +95,7 @@ def _made(here: Here, text: str, url: str) -> Prompt | ExoflowError:
 
 def _sound(here: Here, text: str, url: str) -> Prompt:
     if url:
-        return heard.sound_file(heard.fetch(here, url).path)
+        return sound_file(heard.fetch(here, url).path)
     if here.hidden.cover(text) != text:
         raise BadAnswer("start_call_playback", "repeats the caller's secret digits, which are never spoken")
-    return heard.sound_file(heard.spoken(here, text, here.account.language))
+    return sound_file(spoken(here, text, here.account.language))

@@ -26,7 +26,7 @@ _HEADER_VALUE = re.compile(r"[A-Za-z0-9_.@/+-]{0,200}")
 _KEY = re.compile(r"[0-9*#]?")
 # of esl/safety's paths and tones, one or several: within quotes no character of theirs splits or groups
 _ONE_SOUND = r"(?:/[A-Za-z0-9_./@+=,-]{1,500}|tone_stream://[A-Za-z0-9_%(),.;=/-]{1,200})"
-_SOUND = re.compile(rf"{_ONE_SOUND}|file_string://{_ONE_SOUND}(?:!{_ONE_SOUND}){{1,3}}")
+_SOUND = re.compile(rf"{_ONE_SOUND}|file_string://{_ONE_SOUND}(?:!{_ONE_SOUND}){{1,63}}")
 
 MAX_RING_SECONDS = 120  # above any exchange's own patience (Q.931 T310/T301 end a call after 3 minutes at most)
 MAX_TALK_SECONDS = 86_400  # a day: a channel that is longer in use is a fault
@@ -77,7 +77,7 @@ class Ask:
     """What an agent hears when he answers, alone; the caller hears ringing on. The call is his when it has been played, or
     when he has pressed `key`, for which he has `seconds` from his answer."""
 
-    sound: str  # a path or a tone, or up to four of them as `file_string://a!b`
+    sound: str  # a path or a tone, or up to 64 of them as `file_string://a!b`
     seconds: int
     key: str = ""
 

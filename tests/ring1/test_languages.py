@@ -96,7 +96,7 @@ def test_the_engine_speaks_each_text_with_its_languages_voice(tmp_path: Path) ->
         "    sound.writeframes(bytes(2 * 100 * len(voice + text)))\n"
     )
     command = f"{sys.executable} {engine} {{voice}} {{text}} {{wav}}"
-    config = configured(tmp_path, command, BOTH, {"say": "{wav}", "language": "hi"}).config
+    config = configured(tmp_path, command, BOTH, {"say": "{{wav}}", "language": "hi"}).config
     assert config is not None
     book = PromptBook(config.prompts)
     book.build(config)

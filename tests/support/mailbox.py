@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -82,6 +83,7 @@ class MailBox:
             sock.sendall(answer + b"\r\n")
             if word == "DATA" and answer.startswith(b"354"):
                 whole = b"".join(iter(lines.readline, b".\r\n"))
+                whole = re.sub(rb"(?m)^\.\.", b".", whole)  # RFC 5321 section 4.5.2
                 self.mails.append(message_from_bytes(whole, policy=default))
                 taken = self._answers.get("TAKEN", b"250 taken")
                 if taken == CLOSE:

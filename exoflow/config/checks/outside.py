@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding
 from exoflow.config.model import Address, Main
 from exoflow.config.parameters import URL_KEYS
+from exoflow.config.templates import is_template
 
 SQLITE = "sqlite:///"
 
@@ -39,7 +41,10 @@ def check(draft: Draft) -> Iterator[Finding]:
                 message = f"`{text}` is not a network: {error}; write e.g. 10.1.0.0/16 or 192.168.1.7/32"
                 yield account.document.at("E802", message, "crm", "allow_private", i)
         for where, url in _urls(account):
-            yield from _url(account, where, url, networks)
+            if (problem := _names_problem(where, url)) is not None:
+                yield account.document.at("E801", problem, *where)
+            else:
+                yield from _url(account, where, url, networks)
 
 
 def _ports(draft: Draft, main: Main) -> Iterator[Finding]:
@@ -95,6 +100,19 @@ def _urls(a: AccountDraft) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for i, number in enumerate(a.account.numbers):
         if number.status_callback is not None:
             yield ("numbers", i, "status_callback", "url"), number.status_callback.url
+
+
+def _names_problem(where: tuple[str | int, ...], url: str) -> str | None:
+    """A `{name}` where none is filled."""
+    if where[0] != "flows":
+        return (
+            "no call's variables are known here; write the address out, and a brace as %7B or %7D" if is_template(url) else None
+        )
+    begin, found, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest if found else begin, maxsplit=1)[0]
+    if is_template(authority) or (found and is_template(begin)):
+        return "a variable cannot name the host; write it out, as in https://crm.example/orders/{order}"
+    return None
 
 
 def _url(a: AccountDraft, where: tuple[str | int, ...], url: str, networks: list[_Network]) -> Iterator[Finding]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from exoflow.config.checks.actions import may_name, variables
 from exoflow.config.draft import AccountDraft, Draft
-from exoflow.config.findings import Finding, did_you_mean
+from exoflow.config.findings import DID_YOU_MEAN, Finding, did_you_mean
 from exoflow.config.model import Flow
-from exoflow.config.parameters import KEYS, MAX_ENTRIES, PLACEHOLDER, problem_with, used_in
+from exoflow.config.parameters import FILLED_IN_CALLS, KEYS, MAX_ENTRIES, PLACEHOLDER, problem_with, used_in
 from exoflow.config.steps import TransferStep
 from exoflow.config.turns import Argument
 
@@ -58,12 +59,17 @@ def _flow(a: AccountDraft, flow_name: str, flow: Flow) -> Iterator[Finding]:
             where = ("flows", flow_name, "parameters", name, "default")
             yield a.document.at("E321", f"`default` {problem}", *where)
     used = set()
+    known = None if a.broken else variables(a)  # what a broken step sets is not known
     for step_name, step in flow.steps.items():
         for path, key, name in used_in(step):
             where_used = ("flows", flow_name, "steps", step_name, *path)
             used.add(name)
             if name not in flow.parameters:
-                message = f"unknown parameter `{name}`{did_you_mean(name, flow.parameters)}"
+                if key in FILLED_IN_CALLS and (known is None or name in may_name(key, known)):
+                    continue  # a variable
+                near = did_you_mean(name, may_name(key, known or set())) if key in FILLED_IN_CALLS else ""
+                cure = near if near.startswith(DID_YOU_MEAN) else did_you_mean(name, flow.parameters)
+                message = f"unknown parameter `{name}`{cure}"
                 yield a.document.at("E322", message, *where_used)
             elif flow.parameters[name].type not in KEYS[key]:
                 message = f"`{name}` is a {flow.parameters[name].type}, which cannot stand in `{path[-1]}`"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from exoflow.characters import switch_takes_path
 from exoflow.config.checks.paths import TAKEN
 from exoflow.config.draft import Draft, prompts_of
 from exoflow.config.findings import Finding
-from exoflow.config.model import Prompts
+from exoflow.config.model import Account, Prompts
 from exoflow.config.promptpath import prompt_path
+from exoflow.config.spoken_texts import needs_engine, rendered
 from exoflow.config.stepbase import Block, Prompt, PromptOrUrl, Step
 
 OWN_ENGINES = ("espeak-ng", "text")
@@ -24,7 +26,7 @@ def check(draft: Draft) -> Iterator[Finding]:
     missing: set[str] = set()
     seen: set[Prompt] = set()  # blocks that need no further look: each value of a kind needs the same hundreds
     for account in draft.accounts:
-        languages = account.account.languages
+        run, languages = account.as_run(), account.account.languages
         for flow, name, step in account.steps_as_run():
             settings = getattr(step, step.applet)
             if prompts is not None and prompts.engine is None and isinstance(settings, PromptOrUrl) and settings.urls:
@@ -32,7 +34,9 @@ def check(draft: Draft) -> Iterator[Finding]:
                     "a text that the CRM gives could not be spoken; write `prompts: {engine: espeak-ng}` into the main file"
                 )
                 yield account.document.at("W609", message, "flows", flow, "steps", name, step.applet, "url")
-            for inner, prompt in _single(step, languages):
+            if prompts is not None and prompts.engine is None:
+                yield from (account.document.at("W609", *told) for told in _without_engine(flow, name, step, run, languages))
+            for inner, prompt in _single(step, run, languages):
                 if prompt in seen:
                     continue
                 where = ("flows", flow, "steps", name, *inner)
@@ -60,12 +64,25 @@ def check(draft: Draft) -> Iterator[Finding]:
         yield draft.main_document.at("W603", message, "prompts", key=True)
 
 
-def _single(step: Step, languages: Sequence[str]) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:
-    """The step's prompts, each in each of its languages."""
+def _without_engine(flow: str, name: str, step: Step, account: Account, languages: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Message and place of texts with values that only an engine can speak."""
+    for inner, prompt in prompts_of(step, languages):
+        for one in prompt.variants(account.language):
+            if names := needs_engine(one, account):
+                message = (
+                    f"a text as the value of {', '.join(names)} could not be spoken; write `prompts: {{engine: espeak-ng}}` "
+                    "into the main file"
+                )
+                yield (message, "flows", flow, "steps", name, *inner, "say")
+
+
+def _single(step: Step, account: Account, languages: Sequence[str]) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:
+    """The step's prompts, each in each of its languages, with the blocks of the values in their texts."""
     for inner, prompt in prompts_of(step, languages):
         source = "say" if prompt.play is None else "play"
         for one in prompt.variants(languages[0]):
-            yield (*inner, source, *([one.language] if prompt.languages and one.language else [])), one
+            where = (*inner, source, *([one.language] if prompt.languages and one.language else []))
+            yield from ((where, part) for part in rendered([one], account))
 
 
 def _engine(prompts: Prompts, draft: Draft) -> Iterator[Finding]:

@@ -13,9 +13,10 @@ from exoflow.crm.http import Answer
 from exoflow.flow import keys
 from exoflow.flow.applets.menu import MAX_REPEATS
 from exoflow.flow.asking import Question, ask_in_turn
-from exoflow.flow.heard import SOUND_SECONDS, say_again, sound_file, sounds
+from exoflow.flow.heard import SOUND_SECONDS, say_again, sounds
 from exoflow.flow.here import Here
 from exoflow.flow.hidden import STARS
+from exoflow.flow.speech import sound_file
 from exoflow.flow.variables import SET
 
 

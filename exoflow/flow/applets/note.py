@@ -8,8 +8,8 @@ from exoflow.flow.templates import Texts
 
 
 class Note:
-    """Writes a line into the call's journey. `{name}` stands for a variable, or for what every call has: account, call, caller,
-    dialled, digits, flow, step, time. Secret digits are stars.
+    """Writes a line into the call's journey. `{name}` stands for a variable, or for what every call has. Secret digits are
+    stars.
 
     Branches: `next`.
     Caller gone: works as ever. Store gone: the line waits in memory for it. CRM gone: works as ever.

@@ -11,7 +11,7 @@ from exoflow.config.actions import PageStep
 from exoflow.crm import signing
 from exoflow.flow.here import Here
 from exoflow.flow.messages import Sent, by_http, send
-from exoflow.flow.templates import Texts
+from exoflow.flow.templates import Address, Texts, address
 
 PAGE_TYPE = "call.page"
 
@@ -34,16 +34,16 @@ class Page:
         page, texts = step.page, Texts(here, seen=True)
         text = texts.text(page.text)
         now = datetime.now(UTC)
-        body = _body(here, text, now)
+        body, where = _body(here, text, now), address(here, page.url)
         send(
             here,
             "page",
             f"Paged: {text}",
-            lambda: _deliver(here, step, body, now),
+            lambda: _deliver(here, step, where, body, now),
             seconds=page.timeout,
             wait=False,
             hold=None,
-            unset=texts.unset,
+            unset=list(dict.fromkeys([*texts.unset, *where.unset])),
         )
         return "next"
 
@@ -65,7 +65,7 @@ def _body(here: Here, text: str, now: datetime) -> bytes:
     return json.dumps({"type": PAGE_TYPE, "timestamp": iso(now), "data": data}, ensure_ascii=False).encode()
 
 
-def _deliver(here: Here, step: PageStep, body: bytes, now: datetime) -> Sent:
+def _deliver(here: Here, step: PageStep, where: Address, body: bytes, now: datetime) -> Sent:
     try:
         headers = {"content-type": "application/json", **_signed(here, body, now)}
     except signing.BadSecret as problem:
@@ -74,9 +74,9 @@ def _deliver(here: Here, step: PageStep, body: bytes, now: datetime) -> Sent:
     account, page = here.account, step.page
     return by_http(
         here,
-        page.url,
+        where,
         lambda: here.parts.crm.post(
-            page.url,
+            where.url,
             body,
             deadline=page.timeout,
             allow_private=account.crm.allow_private,

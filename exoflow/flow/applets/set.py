@@ -14,8 +14,8 @@ from exoflow.flow.variables import MISSING, SET, find
 class Set:
     """Gives names to values for the rest of the call: the last digits pressed, the caller's or the dialled number, the last
     passthru's JSON answer by key, or constants. Only a value of the variable's type is taken, else its `default`. Values
-    stay in the app: the switch never sees them, so nothing in them is expanded or run. `say_value`, `switch` and the texts
-    of `note`, `sms`, `mail` and `page` use them. When a call comes back after its socket was lost, they are read again from
+    stay in the app: the switch never sees them, so nothing in them is expanded or run. `say_value`, `switch` and `{name}`
+    in texts and addresses use them. When a call comes back after its socket was lost, they are read again from
     its journey. Secret digits (`gather`) stay secret under a further name, and are not there again.
 
     Branches: `next`; `failed` if a variable got no value (`next` unless set).

@@ -6,16 +6,20 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
+from pydantic import SecretStr
+
 from exoflow.config.actions import SmsStep
+from exoflow.config.stepbase import FromEnvironment
 from exoflow.crm.http import Answer
 from exoflow.flow.here import Here
 from exoflow.flow.messages import by_http, send
-from exoflow.flow.templates import Texts
+from exoflow.flow.templates import Texts, address
 
 
 class Sms:
     """Sends an SMS through a provider's HTTP address. `form` or `json` hold what the provider wants to have; every text in them
-    is filled and then encoded as a whole, so that a value cannot end a field. Addresses go by the rules of a CRM's: private
+    is filled and then encoded as a whole, so that a value cannot end a field. `url` and `headers` may have
+    `{name}`, too. Addresses go by the rules of a CRM's: private
     ones only by `crm.allow_private`, no redirects. Without a `failed` branch nobody waits: it goes out beside the call, and
     the call's record is closed after it. With one the flow waits, and an answered caller hears `hold`. Sent once, never
     repeated.
@@ -33,27 +37,35 @@ class Sms:
         form = [(name, texts.text(text)) for name, text in (sms.form or {}).items()]
         body = json.dumps(texts.json(sms.json_body)).encode() if sms.json_body is not None else urlencode(form).encode()
         kind = "application/json" if sms.json_body is not None else "application/x-www-form-urlencoded"
-        secrets = {name: value.get_secret_value() for name, value in sms.headers.items()}
+        secrets = {name: _header(texts, value) for name, value in sms.headers.items()}
+        where = address(here, sms.url)
+        unset = list(dict.fromkeys([*texts.unset, *where.unset]))
         crm, account = here.parts.crm, here.account.crm
         common: dict[str, Any] = {"deadline": sms.timeout, "allow_private": account.allow_private}
         common |= {"mask": account.mask, "account": here.account_id}
 
         def ask() -> Answer:
             if sms.method == "get":
-                return crm.get(sms.url, form, headers=secrets, status_only=True, once=True, **common)
-            return crm.post(sms.url, body, headers={"content-type": kind} | secrets, **common)
+                return crm.get(where.url, form, headers=secrets, status_only=True, once=True, **common)
+            return crm.post(where.url, body, headers={"content-type": kind} | secrets, **common)
 
         good = send(
             here,
             "sms",
             "An SMS is given to its provider",
-            lambda: by_http(here, sms.url, ask, "The SMS provider", list(secrets.values())),
+            lambda: by_http(here, where, ask, "The SMS provider", list(secrets.values())),
             seconds=sms.timeout,
             wait=step.failed is not None,
             hold=sms.hold,
-            unset=texts.unset,
+            unset=unset,
         )
         return "next" if good else "failed"
 
     def gone(self, here: Here, step: SmsStep) -> str:
         return "next"
+
+
+def _header(texts: Texts, value: SecretStr) -> str:
+    """What stands in the environment is sent as it is there."""
+    text = value.get_secret_value()
+    return text if isinstance(value, FromEnvironment) else texts.header(text)
