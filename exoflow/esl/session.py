@@ -30,7 +30,7 @@ SILENCE = "silence_stream://10"  # plays nothing where an argument must not be e
 DIGITS_DEFAULTS = (1, 1, 1, 5000, "none", SILENCE, SILENCE, "exo_digits")  # one key, once, within 5 s
 LAST_WORD_SECONDS = 0.5  # for the events of a hangup that came before we had subscribed to them; then there are none
 FAREWELL_SECONDS = 10.0  # for the last events of a hung-up channel: linger, its rounding, and a busy box
-MAX_KEYS = 128  # as many as one question takes
+MAX_KEYS = 300  # that nobody took yet: two full questions, and more than a hand types
 _READ = 1  # the event loop's word for `readable`
 
 EVENTS = (
@@ -62,7 +62,7 @@ class CallSession(Tenure, OutboundSession):
         self.hangup_event: Event | None = None  # CHANNEL_HANGUP or, better, CHANNEL_HANGUP_COMPLETE
         self.answered_event: Event | None = None
         self.bridged_event: Event | None = None  # of the bridge that runs or ran last
-        self._keys: deque[tuple[int, str]] = deque(maxlen=MAX_KEYS)  # sequence, key
+        self._keys: deque[tuple[int, str]] = deque()  # sequence, key
         self.keyed = Signal()  # set by each key that the switch took, until `take_keys`
         self._subscribed = False
         self.ended = Signal()
@@ -240,6 +240,8 @@ class CallSession(Tenure, OutboundSession):
         elif event.name == "CHANNEL_BRIDGE":
             self.bridged_event = event
         elif event.name == "DTMF" and not self._from_before(event):  # else it was taken by what ran before
+            if len(self._keys) == MAX_KEYS:
+                self._keys.clear()  # all or none: the last of them alone would be another number
             self._keys.append((event.sequence, event.get("DTMF-Digit")))
             self.keyed.set()
         elif event.name in ("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE"):

@@ -67,6 +67,8 @@ def attempt(here: Here, picked: Sequence[Picked], trunk_name: str, trunk: Trunk,
         if here.has_ended:
             legends.settle_unheard(here, legs)
             here.perform("bridge", lambda: "", deadline=0)
+            if talk_of(legs) is not None:
+                here.at.typed = max(here.at.typed, here.data.get("typed", 0))
         else:
             _dial(here, legs, trunk, how)
     here.session.raise_if_disconnected()
@@ -94,8 +96,9 @@ def _begun(here: Here, picked: Sequence[Picked], trunk_name: str) -> list[Leg]:
         text = f"Ringing {legends.who(leg)} over {trunk_name}"
         here.note("G", "leg.dialled", text, leg=leg.uuid, number=leg.number, trunk=trunk_name)
         leg.dialled_at = datetime.now(UTC)
-    here.at.typed = len(here.keys_typed)  # keys from before a talk are for nobody behind it
-    here.keep(legs=[leg.uuid for leg in legs])
+    here.hear_keys()
+    # keys from before a talk are for nobody behind it
+    here.keep(legs=[leg.uuid for leg in legs], typed=len(here.keys_typed))
     here.call.add_leg(*legs)
     return legs
 
@@ -155,6 +158,8 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
             if leg.released_at is None:
                 legends.draw_end(here, leg, complete, alone=len(legs) == 1)
             legends.judge(here, leg, had_leg=leg.setup_at is not None or not watched)
+        if ended is None and talk_of(legs) is not None:
+            here.drop_keys(complete)
     if not watched:
         _say_unwatched(here, legs)
     for leg in legs:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -42,6 +43,9 @@ log = logging.getLogger("exoflow.flow")
 KEYS = "0123456789*#"
 SEVERAL = "file_string://"  # begins several sounds in one
 NOTHING = "silence_stream://10"  # to be played where something must stand
+MAX_AHEAD = 128  # keys that may wait for a question: as many as one takes. With more, a key is stuck, and all are dropped
+PAUSE_MS = 1500  # without a key: a number is typed with less between two
+MAX_PAUSES = 6  # that are waited for: whoever types on for so long types to nobody
 AHEAD = "exo_ahead"  # the channel's variable: the question whose keys beyond its answer are in exo_typed
 QUIET_ROUNDS = 2  # without a key, after which none waits any more; what tells of them is up to a frame late
 PLAYED = "the prompt had played to its end"
@@ -93,7 +97,8 @@ class Here:
         # to being recorded; None: not asked. Who is called back was asked in the call before
         self.consent = variables.consented(call.state.journey)
         self.hidden = Hidden()  # digits of a `gather` that are secret
-        self.keys_typed = ""  # while no app had the call, oldest first (dialplan/from-pri/40-died.xml)
+        # typed ahead, oldest first: while no app had the call (dialplan/from-pri/40-died.xml), or while it did something else
+        self.keys_typed = ""
         self.crm_said: Any = None  # JSON body of the last passthru's answer
         self.judged: set[str] = set()  # paths of the recordings that are being judged, or were: each is once
         self.end_key_left = False  # does the channel still have the end key of the digits before?
@@ -105,6 +110,7 @@ class Here:
         self._ended_before = False  # was the call's end known when it did?
         self._in_gap = False  # nothing has been done since
         self._filled: dict[Prompt, list[Prompt]] = {}  # texts of this step with the values in them
+        self.keys_kept = ""  # of keys_typed, as the channel has it
         self._aftermath: list[gevent.Greenlet] = []
         self._aftermath_seconds = AFTERMATH_SECONDS
 
@@ -238,11 +244,11 @@ class Here:
         """Keys of `keys_typed` that were used up by the application that comes next, which has ended."""
         return self.keys_typed[self.at.typed : self._ended.typed] if self._ended is not None and self._is_marked else ""
 
-    def end_gap(self) -> bool:
+    def end_gap(self) -> None:
         """Keys that came while nothing asked for them count: the switch eats one with each frame, and tells of it. The channel
-        keeps them for the next process, until one has used them. Was there a gap?"""
+        keeps them for the next process, until one has used them."""
         if not self._in_gap:
-            return False
+            return
         quiet = 0
         self._in_gap = False
         before, own = self.keys_typed, ""
@@ -254,7 +260,73 @@ class Here:
             keys = "".join(key for key in (told if told.endswith(own) else own) if key in KEYS)
             quiet = 0 if before + keys != self.keys_typed else quiet + 1
             self.keys_typed = before + keys
-        return True
+        self.keys_kept = self.keys_typed
+
+    def hear_keys(self) -> None:
+        """Keys that the switch took since the last question, for a step that asks for none: they wait for the next one."""
+        if self._in_gap:
+            return  # `end_gap` looks for all of them
+        self.keys_typed += "".join(key for key in self.session.take_keys() if key in KEYS)
+        if len(self.keys_typed) - self.at.typed > MAX_AHEAD:
+            self.keys_typed = self.keys_typed[: self.at.typed]
+            self.note("C", "digits.too_many", f"More than {MAX_AHEAD} keys were pressed before a question: all are dropped")
+
+    def drop_keys(self, ended: Headers | None = None) -> None:
+        """What was pressed until now, or until that event, is for no later question: it was said to an agent or a mailbox."""
+        self.session.take_keys(ended.sequence if ended is not None else None)
+        self.at.typed = len(self.keys_typed)
+
+    def drop_typing(self) -> None:
+        """Nothing that was pressed until now is for a later question, and nor is the rest of a number that is being typed: what
+        comes before a pause. Raises CallEnded, Disconnected."""
+        self.end_gap()
+        self.hear_keys()
+        quiet = 0
+        while quiet < QUIET_ROUNDS:  # keys that wait in the switch: it tells of one with each frame
+            heard = len(self.keys_typed)
+            self.execute("set", f"exo_typed={self.keys_typed}")
+            self.hear_keys()
+            quiet = 0 if len(self.keys_typed) > heard else quiet + 1
+        heard = self.at.typed
+        for _ in range(MAX_PAUSES):
+            if len(self.keys_typed) == heard:
+                break
+            heard = len(self.keys_typed)
+            self.execute("playback", f"silence_stream://{PAUSE_MS}", deadline=PAUSE_MS / 1000 + PROMPT_MARGIN)
+            self.hear_keys()
+        self.at.typed = len(self.keys_typed)
+
+    def keep_keys(self) -> None:
+        """Keys typed ahead are on the channel, for another process."""
+        if self.keys_kept != self.keys_typed:
+            self.keys_kept = self.keys_typed
+            self.execute("set", f"exo_typed={self.keys_typed}")
+
+    def _mind_keys(self) -> None:
+        """Keeps each key on the channel as it comes, while something takes its time that asks for none. In a greenlet of its
+        own; an `api` does not wait behind what runs."""
+        session = self.session
+        while not session.closed.is_set():
+            session.keyed.wait()
+            self.hear_keys()
+            if self._in_gap:
+                return
+            if self.keys_kept != self.keys_typed:
+                kept = self.keys_typed
+                try:
+                    session.api(f"uuid_setvar {session.uuid} exo_typed {kept}")
+                except ExoflowError as error:
+                    log.info("keys typed ahead are known to this process alone: %s", error)
+                self.keys_kept = kept
+
+    @contextmanager
+    def minding_keys(self) -> Iterator[None]:
+        """Around what takes its time and asks for no key."""
+        minding = gevent.spawn(self._mind_keys)
+        try:
+            yield
+        finally:
+            minding.kill(block=False)
 
     @property
     def ended_last(self) -> bool:
@@ -266,6 +338,7 @@ class Here:
         if self.session.channel.variable(AHEAD) != question:
             self.keys_typed += keys
             if not self.caller_gone:
+                self.keys_kept = self.keys_typed
                 self.execute("multiset", f"^^;exo_typed={self.keys_typed};{AHEAD}={question}")
 
     def came_back(self, found: str = "") -> None:
@@ -337,11 +410,12 @@ class Here:
         deadline: float,
         found: Callable[[], str] = lambda: PLAYED,
         before: Before | None = None,
+        clears: str = "",
     ) -> Headers:
         """Runs an application that takes time, unless it had ended while the call was away; the journey then tells `found`.
 
         Its results are variables of what is returned. A marker is queued behind it, which the switch sets at its end also when
-        nobody is here any more; `before` runs right in front of it.
+        nobody is here any more, and by which it takes the variable `clears` away; `before` runs right in front of it.
         """
         if self.has_ended:
             if self._is_marked:
@@ -354,7 +428,7 @@ class Here:
         self.doing += 1
         rounds = (_number(self.session.channel.variable(name)) for name in ("exo_lapses", "exo_entry"))
         marker = Marker(self.at.visit, self.doing, *self._indices(), self.at.typed, *rounds)
-        then = ("set", f"{MARKER}={marker.text}")
+        then = ("multiset", f"^^;{MARKER}={marker.text};{clears}=") if clears else ("set", f"{MARKER}={marker.text}")
         event = self.session.execute(application, said, deadline=deadline, then=then, before=before)
         self.session.raise_if_disconnected()
         return event
@@ -430,7 +504,8 @@ class Here:
     def play_sound(self, sound: Callable[[], str], *, deadline: float) -> None:
         """Plays a sound to its end; one that does not end is broken off and noted."""
         try:
-            self.perform("playback", sound, deadline=deadline)
+            with self.minding_keys():
+                self.perform("playback", sound, deadline=deadline)
         except DeadlineExceeded:
             self.note("C", "switch.slow", f"Playing {sound()} took longer than {deadline:.0f} s and was broken off")
             self.break_off()

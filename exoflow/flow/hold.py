@@ -29,9 +29,10 @@ def while_asking(here: Here, ask: Callable[[], Any], hold: str, seconds: float) 
     asking = gevent.spawn(ask)
     try:
         gevent.wait([asking, here.session.closed], HOLD_AFTER, 1)
-        if not asking.ready() and here.answered and not here.session.ended.is_set():
-            _hold_until(here, asking, hold, seconds)
-        gevent.wait([asking, *([] if here.caller_gone else [here.session.closed])], count=1)
+        with here.minding_keys():
+            if not asking.ready() and here.answered and not here.session.ended.is_set():
+                _hold_until(here, asking, hold, seconds)
+            gevent.wait([asking, *([] if here.caller_gone else [here.session.closed])], count=1)
         if not asking.ready() and not here.caller_gone:
             raise Disconnected("an answer from elsewhere", str(here.session.close_reason))
         return asking.get()

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 from exoflow.config.steps import Prompt
 from exoflow.errors import DeadlineExceeded
-from exoflow.flow.here import NOTHING, Here
+from exoflow.flow.here import KEYS, NOTHING, Here
 from exoflow.flow.hidden import STARS
 from exoflow.flow.latekeys import LateKeys
 
-ANY_KEY = "[0-9*#]"
+# What the switch takes for an answer: all that is pressed. A pattern that refuses the keys A to D would give up on them.
+ANY_KEY = "."
+MAX_PASSED_OVER = 10  # rounds of a question that keys A to D end; a line that makes more of them has no caller who types
 STAR = "*"
 
 
@@ -40,11 +42,7 @@ def one(here: Here, prompts: list[Prompt], *, timeout: float, keys: Collection[s
     """
     late, here.at.late = here.at.late, ""
     question = _Question(1, timeout, timeout, "")
-    key = _ask(here, prompts, question).pressed
-    if key and key == late and key not in keys:
-        _say_late(here, key)
-        key = _ask(here, prompts, question).pressed
-    return key
+    return _answer(here, prompts, question, "" if late in keys else late).pressed
 
 
 def several(
@@ -57,15 +55,36 @@ def several(
     """
     late, here.at.late = here.at.late, ""
     question = _Question(most, timeout, digit_timeout, end_keys if most > 1 else "", secret)
-    if secret:
-        here.execute("set", "sensitive_dtmf=true")
-    keys = _ask(here, prompts, question)
-    if late and late in (keys.pressed, keys.ended_by if not keys.pressed else ""):
-        _say_late(here, late)
-        keys = _ask(here, prompts, question)
+    keys = _answer(here, prompts, question, late)
     if secret:
         _wipe(here)
     return keys
+
+
+def _answer(here: Here, prompts: list[Prompt], question: _Question, late: str) -> Keys:
+    """The keys that count. Passed over are a first one that is `late`, the end key of the digits before, and those that no
+    telephone has: A to D are what a tone detector makes of speech or noise. What they took of the answer is asked for again.
+    """
+    pressed, passed_over = "", ""
+    for _ in range(MAX_PASSED_OVER + 1):
+        rest = question._replace(most=question.most - len(pressed))
+        if pressed:
+            prompts, rest = [], rest._replace(timeout=question.digit_timeout)
+        found = _ask(here, prompts, rest)
+        counted = "".join(key for key in found.pressed if key in KEYS)
+        odd, ended_by = len(counted) < len(found.pressed), found.ended_by
+        passed_over += "".join(key for key in found.pressed if key not in KEYS)
+        if late and not pressed and (counted[:1] or ended_by) == late:
+            counted, ended_by = counted[1:], ended_by if counted else ""
+            _say_late(here, late, counted)
+            odd, late = True, ""
+        pressed += counted
+        if ended_by or not odd or len(pressed) >= question.most:
+            break
+    if passed_over:
+        text = f"Keys {passed_over} are on no telephone (a voice was taken for them): passed over"
+        here.note("C", "digits.passed_over", text, keys=passed_over)
+    return Keys(pressed, ended_by)
 
 
 def _wipe(here: Here) -> None:
@@ -74,30 +93,34 @@ def _wipe(here: Here) -> None:
     typed = STAR * here.at.typed + here.keys_typed[here.at.typed :]  # as long as before: how many were used up is counted
     names = {**dict.fromkeys([*asked, "exo_key", "sensitive_dtmf"], ""), **({"exo_typed": typed} if typed else {})}
     here.execute("multiset", "^^;" + ";".join(f"{name}={value}" for name, value in names.items()))
+    here.keys_typed = here.keys_kept = typed
 
 
-def _say_late(here: Here, key: str) -> None:
+def _say_late(here: Here, key: str, rest: str) -> None:
     here.note("C", "digits.late_end", f"Key {key} still belonged to the digits before: it is asked again")
-    here.keep()
+    if not rest:
+        here.keep()  # else another process reads the rest again
 
 
 def _ask(here: Here, prompts: list[Prompt], question: _Question) -> Keys:
-    """The next keys: those typed while the call had no app, then those pressed now."""
+    """The next keys: those typed ahead, while the call had no app or did something else, then those pressed now."""
     if here.has_ended:
         used = here.prefix
         here.at.typed += len(used)
         return _collect(here, prompts, question, used)
-    behind_gap = here.end_gap()
+    here.end_gap()
+    here.hear_keys()
     before = _split(here.keys_typed[here.at.typed :], question)
     if before.ended_by or len(before.pressed) == question.most:
         shown = STARS if question.secret else before.pressed + before.ended_by
         here.came_back(f"keys {shown} had been pressed meanwhile")
+        here.keep_keys()
         here.at.typed += len(before.pressed + before.ended_by)
         return before
     here.at.typed += len(before.pressed)
     if before.pressed:
         prompts, question = [], question._replace(most=question.most - len(before.pressed), timeout=question.digit_timeout)
-    return _collect(here, prompts, question, before.pressed, behind_gap=behind_gap)
+    return _collect(here, prompts, question, before.pressed)
 
 
 def _split(typed: str, question: _Question) -> Keys:
@@ -108,7 +131,7 @@ def _split(typed: str, question: _Question) -> Keys:
     return Keys(typed[: question.most], "")
 
 
-def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str, *, behind_gap: bool = False) -> Keys:
+def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str) -> Keys:
     """One play_and_get_digits. Each has a variable of its own, so that an old key is never read for a new one."""
     if here.end_key_left and not here.has_ended:
         # FreeSWITCH never takes it back (switch_ivr_play_say.c:2581): these digits would seem to end by the key of others
@@ -127,9 +150,16 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
         return _found(here, before + late.kept, variable, secret)
 
     deadline = timeout + here.seconds(prompts) + (most - 1) * digit_timeout
-    with LateKeys(here, number, behind_gap=behind_gap) as late:
+    with LateKeys(here, number, secret=secret) as late:
         try:
-            found = here.perform("play_and_get_digits", argument, deadline=deadline, found=told, before=late.in_front)
+            found = here.perform(
+                "play_and_get_digits",
+                argument,
+                deadline=deadline,
+                found=told,
+                before=late.in_front,
+                clears="sensitive_dtmf" * secret,
+            )
         except DeadlineExceeded:
             here.note("C", "switch.slow", "Collecting a key took longer than its prompt and time-out and was broken off")
             here.break_off()

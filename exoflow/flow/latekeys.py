@@ -1,4 +1,5 @@
-"""Keys that the parked switch takes when a gap's last look is over and the question has not come yet: some milliseconds."""
+"""Keys that the parked switch takes when the last look before a question is over and the question has not come yet: some
+milliseconds."""
 
 from __future__ import annotations
 
@@ -19,20 +20,21 @@ log = logging.getLogger("exoflow.flow")
 class LateKeys(AbstractContextManager["LateKeys"]):
     """Those of one question, while it runs.
 
-    A `set` runs right in front of it. What the switch told of before that `set` had ended belongs to the gap, and is kept on
+    A `set` runs right in front of it. What the switch told of before that `set` had ended was typed ahead, and is kept on
     the channel as soon as it is known, for another process may have to read the answer. Rarely it takes one more key between
     the two; when the question has ended, what was told in front of its own keys shows all of them.
     """
 
-    def __init__(self, here: Here, question: str, *, behind_gap: bool) -> None:
-        """`question` is its number among the channel's variables; `behind_gap`: is it the first one that is asked there?"""
+    def __init__(self, here: Here, question: str, *, secret: bool) -> None:
+        """`question` is its number among the channel's variables; `secret`: the switch tells of none of its own keys."""
         self._here, self._question, self._variable = here, question, f"exo_late_{question}"
         self.kept = _keys(here.session.channel.variable(self._variable))  # by a process that has asked it before
         self._read = here.has_ended and not here.ended_last  # its answer has been, and others came behind it
         self._hearing: gevent.Greenlet | None = None
         self.in_front: Before | None = None
-        if behind_gap:
-            self.in_front = Before("set", f"exo_typed={here.keys_typed}")
+        if not here.has_ended:
+            here.keys_kept = here.keys_typed
+            self.in_front = Before("multiset", f"^^;exo_typed={here.keys_typed}" + ";sensitive_dtmf=true" * secret)
             self._hearing = gevent.spawn(self._hear, self.in_front)
 
     def __exit__(self, *_: Any) -> None:
@@ -43,7 +45,7 @@ class LateKeys(AbstractContextManager["LateKeys"]):
         """Oldest first. `asked` are the question's own keys, its end key too; `ended` is its COMPLETE."""
         if self._hearing is None:
             return self.kept
-        heard: str = self._hearing.get()
+        asked, heard = _keys(asked), str(self._hearing.get())
         told = heard + _keys(self._here.session.take_keys(ended.sequence))
         late = told[: len(told) - len(asked)] if told.endswith(asked) else heard
         return self.kept + late
@@ -51,7 +53,7 @@ class LateKeys(AbstractContextManager["LateKeys"]):
     def ahead(self, keys: str) -> None:
         """What of them and of the question's own keys was more than its answer is the next one's."""
         if keys and not self._read:
-            self._here.typed_ahead(keys, self._question)
+            self._here.typed_ahead(_keys(keys), self._question)
 
     def _hear(self, in_front: Before) -> str:
         session = self._here.session

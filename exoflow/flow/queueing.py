@@ -119,6 +119,8 @@ class _Turn:
             self._queues.leave(self._key, self._place)
             if end:
                 self._staff.give_back(self.take())
+        if end == "queue_timeout":
+            here.drop_typing()
         return end
 
     def take(self) -> Sequence[Picked]:
@@ -150,11 +152,13 @@ class _Turn:
         if not known:
             text = f"Every agent of {self._plan.team} is talking: the caller waits, {position} in line"
             here.note("G", "queue.entered", text, group=self._plan.team, position=position)
-            here.keep(queue={"since": self._entered.isoformat()})
+            here.end_gap()
+            here.hear_keys()
+            here.keep(queue={"since": self._entered.isoformat(), "typed": len(here.keys_typed)})
         else:
             here.came_back("he had been waiting in the queue")
-        here.session.take_keys()
-        way = self._typed_meanwhile() if known else ""
+            here.end_gap()
+        way = self._way()
         while True:
             if self._place.woken.is_set():
                 here.note("G", "queue.served", f"An agent is free for him, after {self._waited} s", waited=self._waited)
@@ -221,7 +225,7 @@ class _Turn:
             if left <= 0:
                 break
             gevent.wait([player, self._place.woken, session.closed, session.keyed], min(LOOK_SECONDS, left), 1)
-            way = self._way(session.take_keys())
+            way = self._way()
             if self._queues.position(self._key, self._place) == 1:
                 self._queues.wake()
         hold.stop(here, player)
@@ -247,18 +251,17 @@ class _Turn:
 
     # --- keys -------------------------------------------------------------------------------------------
 
-    def _way(self, pressed: str) -> str:
-        """The branch of the first of them that has a meaning."""
-        offer = self._offer
+    def _way(self) -> str:
+        """The branch of the first key pressed in the queue that has a meaning here, or "". What comes behind it is for the next
+        question."""
+        here, offer = self._here, self._offer
+        here.hear_keys()
         keys = {self._settings.leave_key: LEFT, None if offer is None else offer.key: CALL_BACK}
-        return next((keys[key] for key in pressed if key in keys), "")
-
-    def _typed_meanwhile(self) -> str:
-        """Was one pressed while no app had the call?"""
-        here = self._here
-        here.end_gap()
-        typed, here.at.typed = here.keys_typed[here.at.typed :], len(here.keys_typed)
-        return self._way(typed)
+        for at in range(max(here.at.typed, here.data["queue"].get("typed", 0)), len(here.keys_typed)):
+            if (way := keys.get(here.keys_typed[at])) is not None:
+                here.at.typed = at + 1
+                return way
+        return ""
 
     def _left(self) -> str:
         key, waited = self._settings.leave_key, self._waited

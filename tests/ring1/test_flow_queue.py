@@ -297,6 +297,16 @@ def test_who_hangs_up_in_the_queue_while_no_exoflow_is_there_was_missed_as_well(
     assert "queue.abandoned" in codes(h.ended(phone))
 
 
+def test_what_is_typed_behind_the_leave_key_is_for_the_next_question(hall: Start) -> None:
+    number = {"gather": {"say": "Your number?", "digits": 4, "timeout": 3, "attempts": 1}, "next": "bye"}
+    h = desk(hall, queued(leave_key="*") | {"left": number}, AgentScript.answers(1, 300))
+    talking(h)
+    phone = enters(h)
+    for at, key in enumerate("77*4711"):
+        phone.after(3 + at * 0.3, phone.press, key)
+    assert entry(h.ended(phone), "gather.digits").evidence["digits"] == "4711"
+
+
 def test_a_queue_needs_a_group(hall: Start) -> None:
     with pytest.raises(AssertionError, match="goes with a `group`"):
         hall({"agents": {"connect": {"numbers": [RAVI], "queue": {}}, "answered": "bye", "unanswered": "bye"}, "bye": BYE})

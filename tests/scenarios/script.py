@@ -79,7 +79,7 @@ KEYS = {
     "expect",
 }
 MOMENT = re.compile(r"(ringing|answered|asked|plays|records|rings|talks)(?: (\d+))?(?: \+ (\d+(?:\.\d+)?))?")
-DEED = re.compile(r"press ([0-9*#]+)|hang up|lose socket|free [a-z]+")
+DEED = re.compile(r"press ([0-9*#A-D]+)|hang up|lose socket|free [a-z]+")
 
 Journey = list[tuple[str, str]]
 

@@ -44,6 +44,9 @@ class Connect:
     a number that a CRM might have named: it is rung over our own trunks, then that agent again. Anything else is refused, and
     the agent rung again.
 
+    Keys that the caller presses while agents ring, or in the talk, are no later question's. If the caller is typing when the
+    ringing ends, a pause of 1.5 s is waited for, so that no part of a number is taken for the whole.
+
     Branches: `answered` after the talk; `unanswered` if nobody talked with the caller; out of the queue `queue_full`,
     `queue_timeout` and `left_queue` (`unanswered` unless set), and `call_back` for who will be called back.
     Caller gone: `answered` if there was a talk, else `unanswered`; nobody is rung for a caller who has left.
@@ -74,9 +77,7 @@ class Connect:
             here.at.talked = False
             _ring(here, step.connect, *onward)
         if not here.at.talked:
-            # keys of a caller who waited are for nobody; how many of them a menu behind would get is chance (a parked channel
-            # eats one each 20 ms)
-            here.execute("flush_dtmf")
+            here.drop_typing()  # keys of a caller who waited are for nobody
         return "answered" if here.at.talked else "unanswered"
 
     def gone(self, here: Here, step: ConnectStep) -> str:

@@ -22,9 +22,10 @@ from exoflow.flow.variables import SET
 
 class Gather:
     """Plays its prompt, with the greetings before it, and collects `digits` (or `min_digits` to `max_digits`); digits pressed
-    meanwhile count. They end by their number, by `end_key` (`#`), or by `digit_timeout` seconds without another (3);
-    `timeout` (5 s) is for the first. `least` and `most` bound their value. `repeat_key` plays all of it again without costing
-    an attempt, five times a visit. A star or hash among the digits makes them wrong.
+    meanwhile and typed ahead count as a menu's. They end by their number, by `end_key` (`#`), or by `digit_timeout` seconds
+    without another (3); `timeout` (5 s) is for the first. `least` and `most` bound their value. `repeat_key` plays all of it
+    again without costing an attempt, five times a visit. A star or hash among the digits makes them wrong; keys A to D are
+    passed over.
 
     With `url` a CRM tells what is asked: a GET with all parameters and the header `Exotel-Version: 1.0`, answered by JSON
     within `url_timeout` seconds (5). `gather_prompt` is `{"text": …}` or `{"audio_url": …}` (audio as for a greeting) and must
@@ -37,17 +38,17 @@ class Gather:
     named. With `secret: true` (a PIN) only this process knows them, until the call's end: passthru and connect send them,
     `switch` goes by them, SMS and mail may have them in their texts. In the record, the journey, deliveries, pages and notes
     stand four stars, `say_value` does not say them, and FreeSWITCH has none in its log, its CDR and the call's variables;
-    only of a caller who hangs up within the question, or types while no exoflow is there, its CDR has the keys. A secret does
-    not survive this process: when another one gets the call there are no last digits, the variable has no value, and steps
-    that go by them take their `otherwise` or `failed`.
+    only of a caller who hangs up within the question, or types ahead of it or while no exoflow is there, its CDR has the
+    keys. A secret does not survive this process: when another one gets the call there are no last digits, the variable has no
+    value, and steps that go by them take their `otherwise` or `failed`.
 
     Branches: `next`; `otherwise` after the last of `attempts` without good digits, or with nothing to ask (`next` unless set).
     Caller gone: `otherwise`, so that a CRM behind it still hears of the call. Store gone: works as ever. CRM gone: with `url`
     `fallback_url`, then the step's own question, then `otherwise`.
     Journey: gather.digits (evidence digits, attempt); gather.no_input, gather.invalid (one an attempt); gather.repeat; set.done
-    (the variable); gather.wrong_digits or gather.no_digits (given up: the call's reason); digits.late_end; with
-    `url` as for a greeting (crm.own_prompt is its own question), crm.gather (evidence words or audio, digits, end_key, seconds,
-    attempts), gather.nothing.
+    (the variable); gather.wrong_digits or gather.no_digits (given up: the call's reason); digits.late_end,
+    digits.passed_over, digits.too_many; with `url` as for a greeting (crm.own_prompt is its own question), crm.gather
+    (evidence words or audio, digits, end_key, seconds, attempts), gather.nothing.
     """
 
     needs_caller = True

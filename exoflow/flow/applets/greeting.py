@@ -18,8 +18,8 @@ class Greeting:
     kept by its URL and asked for anew by its ETag or Last-Modified after a minute. If nothing can be played, `fallback_url` is
     asked, and then the greeting's own `say` or `play` is played. The caller hears `hold` meanwhile.
 
-    A greeting before a menu or a gather is played by that, in one piece with its prompt: keys pressed in a `playback` are eaten
-    (facts, freeswitch-socket.md section 11), and who knows the menu types at once.
+    A greeting before a menu or a gather is played by that, in one piece with its prompt, so that a key ends it: who knows the
+    menu types at once. Keys pressed in another greeting end nothing, and are the next question's.
 
     Branches: `next`; `failed` if no CRM told anything and the step has no prompt (`next` unless set).
     Caller gone: `next`. Store gone: works as ever. CRM gone: `fallback_url`, then the own prompt, then `failed`.

@@ -12,14 +12,17 @@ MAX_REPEATS = 5  # of one visit; who wants to hear it more often has to choose
 
 
 class Menu:
-    """Plays its prompt, with the greetings before it, and takes one key; keys pressed meanwhile count. `repeat_key` plays all
-    of it again without costing an attempt, five times a visit. With `url` a CRM tells what is played, as for a greeting.
+    """Plays its prompt, with the greetings before it, and takes one key; keys pressed meanwhile count, and so do those typed
+    ahead since the last question, while a passthru, a pause or a greeting stood between. `repeat_key` plays all of it again
+    without costing an attempt, five times a visit. Keys A to D, which a tone detector makes of a voice, cost none either: the
+    menu is played again, ten times at most. With `url` a CRM tells what is played, as for a greeting.
 
     Branches: one a key under `keys`; `otherwise` after the last of `attempts` without a good key, or with nothing to play.
     Caller gone: the flow ends, for the choice was his. Store gone: works as ever. CRM gone: with `url` `fallback_url`, then the
     own prompt, then `otherwise`.
     Journey: menu.key (evidence key, attempt); menu.wrong_key, menu.no_input (one an attempt); menu.repeat; menu.wrong_keys or
-    menu.no_keys (given up: the call's reason); digits.late_end (the end key of digits before, not counted); with
+    menu.no_keys (given up: the call's reason); digits.late_end (the end key of digits before, not counted);
+    digits.passed_over (evidence keys: A to D); digits.too_many (more keys typed ahead than a question takes: none counts); with
     `url` as for a greeting, and menu.nothing.
     """
 

@@ -14,14 +14,16 @@ MAX_SELECT_CHARS = 200  # of a case's name
 
 
 class Passthru:
-    """GETs `url` with the dialect's parameters; the answer must come within `timeout` seconds (5). Its status
-    chooses: 200 is `ok`, 302 `redirect`, all else `failed`, whatever the body is; without a `failed` branch
-    the failure goes by `redirect`, as in Exotel's binary choice. An answered caller hears `hold`, or a soft
-    tone. A `fallback_url` is asked if `url` gave no answer in time, or a server's error (5xx), within as many
-    seconds once more; Exotel has none here. The body of a 200, if it can be read within that time, may hold
-    `{"select": "…"}` for a `switch` behind it, and values for a `set`. With `wait: false` it is sent beside
-    the flow, which goes on by `next` at once; the answer is only noted, and the call's record waits for it.
-    `fallback_url` is then told by the same rules, with what was known at the step.
+    """GETs `url` with the dialect's parameters; the answer must come within `timeout` seconds (5).
+    Its status chooses: 200 is `ok`, 302 `redirect`, all else `failed`, whatever the body is;
+    without a `failed` branch the failure goes by `redirect`, as in Exotel's binary choice. An
+    answered caller hears `hold`, or a soft tone, and keys pressed meanwhile are the next
+    question's. A `fallback_url` is asked if `url` gave no answer in time, or a server's error
+    (5xx), within as many seconds once more; Exotel has none here. The body of a 200, if it can be
+    read within that time, may hold `{"select": "…"}` for a `switch` behind it, and values for a
+    `set`. With `wait: false` it is sent beside the flow, which goes on by `next` at once; the
+    answer is only noted, and the call's record waits for it. `fallback_url` is then told by the
+    same rules, with what was known at the step.
 
     Branches: `ok`, `redirect`, `failed`; with `wait: false` only `next`.
     Caller gone: sent all the same, for CRMs take the call's data from a passthru behind a connect. Store gone: works as ever.

@@ -9,7 +9,8 @@ from exoflow.flow.here import PROMPT_MARGIN, Here
 
 
 class Pause:
-    """Plays `sound`, if there is one, then silence for `seconds` (up to 300). The caller is answered; his keys are eaten.
+    """Plays `sound`, if there is one, then silence for `seconds` (up to 300). The caller is answered. Keys that are pressed
+    meanwhile are the next question's.
 
     Branches: `next`.
     Caller gone: `next`, without a wait. Store gone: works as ever. CRM gone: works as ever.

@@ -89,7 +89,7 @@ def _record(here: Here, voicemail: VoicemailSettings, recording: Recording) -> N
     with here.parts.lines.recording(recording.path) as events:
         here.session.lease_off()  # a transfer out of `record` hangs the caller up; it ends by itself
         try:
-            here.perform("record", lambda: argument, deadline=voicemail.max_seconds + RECORD_MARGIN)
+            here.drop_keys(here.perform("record", lambda: argument, deadline=voicemail.max_seconds + RECORD_MARGIN))
             _taken(here, "The caller's message was taken")
         except CallEnded:
             if events.started.is_set():
