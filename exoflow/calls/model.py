@@ -101,7 +101,8 @@ class Placed:
     custom_field: str = ""
     wait_url: str = ""  # URL of what `caller` hears while `to` is rung; empty: ringing
     status_callback: str = ""  # URL; empty: nobody is told
-    events: tuple[str, ...] = ()  # of which it is told: `answered`, `terminal`; empty: the end alone, in few words
+    events: tuple[str, ...] = ()  # of which it is told: `ringing`, `answered`, `terminal`; empty: the end, in few words
+    content_type: str = ""  # of what `status_callback` is told; empty: a url-encoded form
     call_back: CalledBack | None = None  # None: the account placed it
 
 

@@ -119,11 +119,14 @@ class Prompts(Strict):
 
 
 class StatusCallback(Strict):
-    """Where the account's CRM hears that a call was answered, or is over, in the dialect's form (docs/deliveries.md)."""
+    """Where the account's CRM hears that a call rings, was answered, or is over, in the dialect's form (docs/deliveries.md)."""
 
     url: Url = Field(description="receives POSTs of a form")
-    events: list[Literal["terminal", "answered"]] = Field(
+    events: list[Literal["terminal", "answered", "ringing"]] = Field(
         default_factory=list, description="of which it is told, with all fields; the end alone, with few fields, unless set"
+    )
+    content_type: Literal["application/x-www-form-urlencoded", "multipart/form-data", "application/json"] = Field(
+        "application/x-www-form-urlencoded", description="form of the body, as `StatusCallbackContentType`"
     )
     timeout: StrictFloat = Field(15, gt=0, le=30, description="seconds for the whole answer")
 

@@ -1,9 +1,11 @@
-"""StatusCallback: a form that tells that a call was answered (`answered`), and that it is over (`terminal`).
+"""StatusCallback: a form that tells that a call rings (`ringing`), was answered (`answered`), and is over (`terminal`).
 
 Source: exotel-dialect.md, section 5. What this module decides itself:
 
-* The form is url-encoded; `Legs` are bracketed as in a passthru. Fields without a value are sent empty, but `RecordingUrl`,
-  whose absence means "none".
+* The form is url-encoded unless another is asked for (crm/callback_body.py); `Legs` are bracketed as in a passthru. Fields
+  without a value are sent empty, but `RecordingUrl`, whose absence means "none".
+* `ringing` is told once, when the caller hears it ring, or the telephone that a placed call rings first begins to. It has the
+  call as it was then, whenever it is told.
 * `answered` is told when an agent talks with the caller, once. Its `EndTime` is the dialect's constant for an end to come.
 * `Status` is what the connect came to, or without one the caller's own leg. There are four words for an end: a caller who left
   is `no-answer`.
@@ -27,7 +29,7 @@ from exoflow.crm.dialect import NO_END_TIME, call_status, dial_call_status, naiv
 from exoflow.crm.outgoing import STATUS, written
 from exoflow.telephony.numbers import national
 
-Event = Literal["answered", "terminal"]
+Event = Literal["ringing", "answered", "terminal"]
 
 _ENDS = {"completed": "completed", "busy": "busy", "failed": "failed"}
 _OTHER_END = "no-answer"
@@ -41,6 +43,7 @@ class Callback:
     events: Sequence[str] = ()  # with all fields; without any the end alone, with few
     custom_field: str = ""
     direction: str = "inbound"
+    content_type: str = ""  # empty: the account's own, or a url-encoded form
 
 
 def callback_of(state: CallState, account: Account) -> Callback | None:
@@ -48,14 +51,16 @@ def callback_of(state: CallState, account: Account) -> Callback | None:
     placed = state.facts.placed
     if placed is None:
         return _configured(state, account)
-    own = Callback(placed.status_callback, placed.events) if placed.status_callback else _configured(state, account)
+    given = Callback(placed.status_callback, placed.events, content_type=placed.content_type)
+    own = given if placed.status_callback else _configured(state, account)
     return None if own is None else replace(own, custom_field=placed.custom_field, direction="outbound-api")
 
 
 def _configured(state: CallState, account: Account) -> Callback | None:
     number = next((one for one in account.numbers if one.number == state.facts.dialled), None)
     if number is not None and number.status_callback is not None:
-        return Callback(number.status_callback.url, number.status_callback.events)
+        where = number.status_callback
+        return Callback(where.url, where.events, content_type=where.content_type)
     own = account.crm.status_callback
     return None if own is None else Callback(None, own.events)
 
@@ -72,6 +77,8 @@ class CallbackTidings:
             return
         wanted = callback.events or ("terminal",)
         body = partial(self._body, state, account, now, callback)
+        if "ringing" in wanted and state.ring_at is not None:
+            yield Tiding(f"{STATUS}ringing", "", partial(body, "ringing"))
         if "answered" in wanted and state.talk_leg is not None:
             yield Tiding(f"{STATUS}answered", "", partial(body, "answered"))
         if "terminal" in wanted and state.outcome is not None:
@@ -79,7 +86,8 @@ class CallbackTidings:
 
     def _body(self, state: CallState, account: Account, now: datetime, callback: Callback, event: Event, seq: int) -> str:
         url = None if self._links is None else self._links.urls(state, account, now)
-        return written(fields(state, event, callback, now=now, account=account, recording_url=url), callback.url)
+        told = fields(state, event, callback, now=now, account=account, recording_url=url)
+        return written(told, callback.url, callback.content_type)
 
 
 def fields(
@@ -93,6 +101,8 @@ def fields(
 ) -> list[tuple[str, str]]:
     """The form's fields. `recording_url` as in `dialect.parameters`."""
     over = event == "terminal"
+    if event == "ringing":
+        state = replace(state, answered_at=None, ended_at=None, outcome=None, legs=[], recordings=[])
     end = state.ended_at or now
     known = replace(state, ended_at=end) if over else state
     sent = dict(parameters(known, now=end if over else now, account=account, account_id="", recording_url=recording_url))

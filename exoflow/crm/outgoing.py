@@ -1,7 +1,8 @@
 """How a row of the outbox is sent, by its type: a signed delivery by POST, a dial event by GET, a status callback as a form.
 
-The body of the latter two is `{"url": …, "parameters": [[name, value], …]}`. Without a URL it is the one that the account has
-when the row is sent, so that a corrected one counts from the next attempt.
+The body of the latter two is `{"url": …, "parameters": [[name, value], …]}`, of a status callback with `content_type` if the
+call or its number has one. Without a URL it is the one that the account has when the row is sent, so that a corrected one
+counts from the next attempt.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
-from urllib.parse import urlencode
 
 from exoflow.config.model import Account
-from exoflow.crm import signing
+from exoflow.crm import callback_body, signing
 from exoflow.crm.http import Answer
 from exoflow.crm.mask import mask_url
 from exoflow.errors import ExoflowError
@@ -24,6 +24,7 @@ DIAL = "dial."  # types of dial events begin so
 BUSY, FREE = "dial.busy", "dial.free"
 STATUS = "status."  # types of status callbacks
 DIAL_SECONDS = 5.0  # as next
+USER_AGENT = "Exotel Servers"  # of status callbacks: receivers of the dialect take no other, as they are not signed
 CALLBACK_SECONDS = 15.0  # for an address that came with the call; those of the account have their own
 
 
@@ -70,9 +71,12 @@ class Outgoing:
     send: Callable[[], Answer]
 
 
-def written(parameters: Sequence[tuple[str, str]], url: str | None = None) -> str:
+def written(parameters: Sequence[tuple[str, str]], url: str | None = None, content_type: str = "") -> str:
     """The body of a row that is no signed delivery."""
-    return json.dumps({"url": url, "parameters": parameters}, ensure_ascii=False, separators=(",", ":"))
+    told: dict[str, Any] = {"url": url, "parameters": parameters}
+    if content_type:
+        told["content_type"] = content_type
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 
 def shown(type: str, body: str, mask: Collection[str] = ()) -> Any:
@@ -129,7 +133,9 @@ def _status_callback(row: Claimed, account: Account, client: Client) -> Outgoing
     url = told["url"] or (where.url if where is not None else None)
     if url is None:
         raise NoEndpoint(row.account, "crm.status_callback")
-    form = urlencode([(name, value) for name, value in told["parameters"]]).encode()
-    headers = {"content-type": "application/x-www-form-urlencoded"}
+    wanted = told.get("content_type") or (where.content_type if where and not told["url"] else callback_body.URLENCODED)
+    fields = [(name, value) for name, value in told["parameters"]]
+    kind, form = callback_body.encoded(fields, wanted, row.webhook_id)
+    headers = {"Content-Type": kind, "User-Agent": USER_AGENT}
     common = _common(row, account, CALLBACK_SECONDS if where is None else where.timeout)
     return Outgoing(url, lambda: client.post(url, form, headers=headers, **common))

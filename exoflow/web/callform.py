@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from exoflow.calls.model import Placed
 from exoflow.config.model import Account, Number
+from exoflow.crm.callback_body import CONTENT_TYPES
 from exoflow.crm.dialect import flow_number
 from exoflow.errors import UnsafeText
 from exoflow.telephony.numbers import agent_number, to_e164
@@ -27,10 +28,11 @@ TALK_SECONDS = 14_400  # TimeLimit's own maximum
 MAX_CUSTOM = 1000  # characters; it is sent back in addresses
 MAX_URL = 2000
 KNOWN = frozenset(
-    """From To Url CallerId CallType TimeLimit TimeOut Record RecordingChannels CustomField StatusCallback WaitUrl""".split()  # noqa: SIM905
+    """From To Url CallerId CallType TimeLimit TimeOut Record RecordingChannels CustomField StatusCallback
+    StatusCallbackContentType WaitUrl""".split()  # noqa: SIM905
 )
 CALL_TYPES = ("trans", "promo")
-EVENTS = ("terminal", "answered")
+EVENTS = ("terminal", "answered", "ringing")
 _EVENT = re.compile(r"StatusCallbackEvents(\[[0-9]{0,2}\])?", re.IGNORECASE)
 _NUMBERS = ("From", "To", "CallerId")  # a blank before one is a plus that was not escaped
 _NAMES = {name.lower(): name for name in KNOWN}
@@ -87,6 +89,7 @@ def wanted(pairs: Pairs, account: Account, account_id: str) -> Wanted:
         wait_url=_address("WaitUrl", given),
         status_callback=_address("StatusCallback", given),
         events=events,
+        content_type=_content_type(given.get("StatusCallbackContentType", "")),
     )
     return Wanted(number, first, _flow(given["Url"], account, account_id, number) if "Url" in given else None, placed)
 
@@ -149,6 +152,11 @@ def _record(given: dict[str, str]) -> Literal["none", "mono", "dual"]:
     if _one_of("Record", given.get("Record", "false").lower(), ("true", "false")) == "false":
         return "none"
     return "dual" if channels == "dual" else "mono"
+
+
+def _content_type(text: str) -> str:
+    kind = text.partition(";")[0].strip().lower()
+    return _one_of("StatusCallbackContentType", kind, CONTENT_TYPES) if kind else ""
 
 
 def _custom(text: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.policy import HTTP
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,6 +18,7 @@ from hall import ASHA, BYE, OURS, Hall, eventually, say
 from exoflow.calls.model import CallFacts, CallState, Leg, Placed, Recording
 from exoflow.config.model import Account
 from exoflow.crm.callback import Callback, fields
+from exoflow.crm.callback_body import encoded
 from exoflow.sim import AgentScript
 from exoflow.sim.crm import Reply, Request
 
@@ -67,6 +71,8 @@ CASES = {
     "terminal_short": (call(38, TALKED, recordings=GOOD), "terminal", Callback()),
     "terminal": (call(38, TALKED, recordings=GOOD), "terminal", BOTH),
     "answered": (call(None, leg("ringing", None, 27)), "answered", BOTH),
+    # told late, by another process
+    "ringing": (call(38, TALKED, recordings=GOOD), "ringing", BOTH),
     "terminal_busy": (call(30, leg("busy", 25)), "terminal", BOTH),
     "terminal_left_ringing": (call(30, leg("caller_gone", 30), caller_left=True, ended_by="caller"), "terminal", BOTH),
     "terminal_served": (
@@ -90,7 +96,7 @@ def test_each_file_has_a_call() -> None:
 def test_fields_are_as_the_dialect_has_them(name: str) -> None:
     state, event, callback = CASES[name]
     account = Account.model_validate({"name": "Acme", "flows": {"main": {"start": "bye", "steps": {"bye": BYE}}}})
-    now = after(27 if event == "answered" else 60)
+    now = after({"ringing": 2, "answered": 27}.get(event, 60))
     url = "https://rec.example/a.mp3"
     told = fields(state, event, callback, now=now, account=account, recording_url=lambda recording: url)
     assert told == wanted(name)
@@ -99,6 +105,52 @@ def test_fields_are_as_the_dialect_has_them(name: str) -> None:
 def form(request: Request) -> dict[str, str]:
     assert (request.method, request.headers["content-type"]) == ("POST", "application/x-www-form-urlencoded")
     return dict(parse_qsl(request.body.decode(), keep_blank_values=True, strict_parsing=True))
+
+
+def test_json_has_legs_as_objects_and_durations_as_integers() -> None:
+    kind, body = encoded(wanted("terminal"), "application/json", "msg_1")  # type: ignore[arg-type]
+    assert kind == "application/json"
+    told = json.loads(body)
+    assert told["CallSid"] == "0123456789abcdef0123456789abcdef"
+    assert told["ConversationDuration"] == 10
+    assert told["Legs"] == [
+        {"OnCallDuration": 37, "Status": "completed", "AnsweredBy": "NA"},
+        {"OnCallDuration": 10, "Status": "completed", "AnsweredBy": "NA"},
+    ]
+    assert set(told) == {name.partition("[")[0] for name, _ in wanted("terminal")}
+
+
+def test_multipart_is_read_by_a_parser_of_another_hand() -> None:
+    fields = [("CallSid", "a" * 32), ("CustomField", 'मीना & "co"\r\n--x'), ("Empty", ""), ("Legs[0][Status]", "busy")]
+    kind, body = encoded(fields, "multipart/form-data", "msg_1")
+    read = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body, policy=HTTP)
+    parts = [
+        (part.get_param("name", header="content-disposition"), part.get_payload(decode=True)) for part in read.iter_parts()
+    ]
+    assert parts == [(name, value.encode()) for name, value in fields]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data", ""])
+def test_what_is_asked_for_is_sent_as_from_exotel(hall: Start, content_type: str) -> None:
+    own = {"content_type": content_type} if content_type else {}
+    h = hall({"hello": say("Hello."), "bye": BYE}, account=crm(**own))
+    h.crm.script("/status", Reply(200))
+    _, state = h.run()
+    eventually(lambda: h.crm.to("/status"))
+    (told,) = h.crm.to("/status")
+    kind = told.headers["content-type"].partition(";")[0]
+    assert (kind, told.headers["user-agent"]) == (content_type or "application/x-www-form-urlencoded", "Exotel Servers")
+    assert state.facts.id.encode() in told.body
+
+
+def test_ringing_is_told_first(hall: Start) -> None:
+    events = ["terminal", "ringing", "answered"]
+    h = hall(STEPS, agents={ASHA: AgentScript.answers(2, 5)}, account=crm(events=events))
+    h.crm.script("/status", Reply(200))
+    h.run()
+    eventually(lambda: len(h.crm.to("/status")) == 3)
+    told = [(one["EventType"], one["Status"]) for one in map(form, h.crm.to("/status"))]
+    assert told == [("ringing", "ringing"), ("answered", "in-progress"), ("terminal", "completed")]
 
 
 def crm(**callback: Any) -> dict[str, Any]:

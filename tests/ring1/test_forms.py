@@ -258,3 +258,23 @@ def test_of_several_numbers_one_must_be_named(fields: dict[str, str]) -> None:
 def test_events_in_all_their_forms(pairs: list[tuple[str, str]], events: tuple[str, ...]) -> None:
     asked = wanted([("From", "09999999901"), ("To", "09999999903"), *pairs], account(FIRST), "acme")
     assert asked.placed.events == events
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind"),
+    [
+        ("application/json", "application/json"),
+        (" Multipart/Form-Data; charset=utf-8", "multipart/form-data"),
+        ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded"),
+        ("", ""),
+    ],
+)
+def test_callbacks_in_all_their_forms(asked: str, kind: str) -> None:
+    pairs = [("From", "09999999901"), ("To", "09999999903"), ("StatusCallbackContentType", asked)]
+    assert wanted(pairs, account(FIRST), "acme").placed.content_type == kind
+
+
+def test_a_callback_in_another_form_is_refused() -> None:
+    pairs = [("From", "09999999901"), ("To", "09999999903"), ("StatusCallbackContentType", "text/xml")]
+    with pytest.raises(Refusal, match="StatusCallbackContentType: one of"):
+        wanted(pairs, account(FIRST), "acme")

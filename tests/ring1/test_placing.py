@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import gevent
 import pytest
@@ -85,12 +84,17 @@ def test_how_it_is_shown_to_people(hall: PlacingHall) -> None:
 def test_the_status_callback_that_came_with_the_call_hears_of_it(hall: PlacingHall) -> None:
     hall.opened(agents=TALKS, account={"crm": {"allow_private": ["127.0.0.1/32"], "status_callback": {"url": "crm:/account"}}})
     hall.crm.script("/own", Reply(200))
-    events = {"StatusCallbackEvents[0]": "terminal", "StatusCallbackEvents[1]": "answered"}
+    events = {"StatusCallbackEvents": "terminal,ringing,answered", "StatusCallbackContentType": "application/json"}
     sid = hall.place(StatusCallback=hall.crm.url("/own"), CustomField="order 12", **events)["Sid"]
     hall.closed(sid)
-    eventually(lambda: len(hall.crm.to("/own")) == 2)
-    forms = [dict(parse_qsl(one.body.decode(), keep_blank_values=True)) for one in hall.crm.to("/own")]
-    assert [(one["EventType"], one["Status"]) for one in forms] == [("answered", "in-progress"), ("terminal", "completed")]
+    eventually(lambda: len(hall.crm.to("/own")) == 3)
+    forms = [json.loads(one.body) for one in hall.crm.to("/own")]
+    assert [(one["EventType"], one["Status"]) for one in forms] == [
+        ("ringing", "ringing"),
+        ("answered", "in-progress"),
+        ("terminal", "completed"),
+    ]
+    assert [len(one["Legs"]) for one in forms] == [1, 2, 2]
     for form in forms:
         assert (form["CallSid"], form["CustomField"], form["Direction"]) == (sid, "order 12", "outbound-api")
         assert (form["From"], form["To"], form["PhoneNumberSid"]) == (f"0{FIRST[3:]}", f"0{SECOND[3:]}", f"0{OURS[3:]}")
