@@ -30,7 +30,7 @@ _OF_CALL: dict[str, tuple[Kind, ...]] = {
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _TIME = re.compile(r"[0-9]{2}:[0-9]{2}(?::[0-9]{2})?\Z")
 _NUMBER = re.compile(r"\+[0-9]{8,15}\Z")
-_EDGES = " ,.;:!?"  # that are left of a text when the value before it is cut out
+_EDGES = " ,.;:!?।"  # that are left of a text when the value before it is cut out
 
 
 def kinds_of(name: str, account: Account) -> set[Kind] | None:

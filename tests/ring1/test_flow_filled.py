@@ -281,7 +281,7 @@ def test_a_parameter_s_value_is_filled_once(hall: Start) -> None:
             },
         }
     }
-    city = "{caller} & {{x}}"
+    city = "{Caller} & {{ }"
     number = {"number": "+918030752400", "trunk": "PRI1", "flow": "main", "with": {"city": city, "crm": "crm:/of"}}
     site = hall({"bye": BYE}, account={"flows": flows, "numbers": [number]})
     site.crm.script(f"/of/{CALLER}", Reply(200, b"OK"))
