@@ -184,7 +184,7 @@ def _call(uuid: str, variables: dict[str, str], flow: list[dict[str, Any]]) -> C
         ended_at=_moment(times.get("hangup_time")),
         cause=cause,
         q850=q850,
-        caller_left=not refused and _caller_left(variables),
+        caller_left=not refused and left_by_caller(variables),
         trunk=next((found for name in _TRUNKS if (found := _formed(_TRUNK, variables.get(name)))), ""),
         did=_plain(variables.get("exo_did") or profile.get("destination_number")),
         caller_raw=_plain(profile.get("caller_id_number")),
@@ -228,8 +228,10 @@ def _cause(variables: Mapping[str, str]) -> tuple[str, int | None]:
     return of_leg(_formed(_CAUSE, variables.get("hangup_cause")), _q850(variables), protocol)
 
 
-def _caller_left(variables: Mapping[str, str]) -> bool:
-    """Of a channel of ISDN nothing tells who released it: not the caller if we had come to hang up, or if the cause is one
+def left_by_caller(variables: Mapping[str, str]) -> bool:
+    """Did the caller end the call? By a channel's variables after its end.
+
+    Of a channel of ISDN nothing tells who released it: not the caller if we had come to hang up, or if the cause is one
     that no exchange sends."""
     told = variables.get("sip_hangup_disposition", "")
     if told:

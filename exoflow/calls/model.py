@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from exoflow.telephony.causes import LegOutcome
@@ -26,6 +27,20 @@ class Entry:
     text: str  # one sentence for people; for a failure it names the cure
     step: str | None = None
     evidence: dict[str, Any] = field(default_factory=dict)
+
+
+CLOCKS_APART = timedelta(seconds=1)  # FreeSWITCH's and ours, and what they are asked in between
+
+
+def in_order(journey: Iterable[Entry]) -> list[Entry]:
+    """By time. What was only found out later, by a CDR for example, stands where it belongs."""
+    found: list[Entry] = []
+    for entry in journey:
+        place = len(found)
+        while place and found[place - 1].at - entry.at > CLOCKS_APART:
+            place -= 1
+        found.insert(place, entry)
+    return found
 
 
 @dataclass(slots=True)
@@ -126,7 +141,8 @@ class CallFacts:
 
 
 CallOutcome = Literal["answered", "missed", "abandoned", "served", "voicemail", "refused", "lost"]
-# answered: caller and agent talked.        missed: agents were to be reached and none was.
+# answered: caller and agent talked.        missed: agents were to be reached and none was, or somebody else than the
+#                                           caller ended the call before its flow's end.
 # abandoned: the caller left before any agent was dialled.   served: the flow ended without wanting an agent.
 # voicemail: a message was left.            refused: no account, no flow, or no room.
 # lost: exoflow was away when the call ended and the cause is unknown.

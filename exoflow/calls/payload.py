@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from exoflow.calls.model import CallState, Entry, Leg, Recording
+from exoflow.calls.model import CallState, Entry, Leg, Recording, in_order
 
 MAX_BYTES = 20_000  # Standard Webhooks advises below 20 kB; many CRMs' frameworks read no more than that into a log
 MAX_RAW = 64  # characters of what the exchange sent as a number
@@ -89,7 +89,7 @@ def call_data(state: CallState, address: Address = lambda recording: None) -> di
         "talk_seconds": round(sum(leg.talk_seconds for leg in state.legs), 3),
         "legs": [_leg(leg) for leg in state.legs],
         "recordings": [shown_recording(recording, address(recording)) for recording in state.recordings],
-        "journey": [_entry(entry) for entry in state.journey],
+        "journey": [_entry(entry) for entry in in_order(state.journey)],
     }
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from exoflow.calls.lookup import Delivery
-from exoflow.calls.model import CallState, Entry, Leg, Recording
+from exoflow.calls.model import CallState, Entry, Leg, Recording, in_order
 from exoflow.calls.payload import reason_text
 from exoflow.characters import one_line
 
@@ -169,7 +169,7 @@ def _end(state: CallState, zone: tzinfo) -> str:
 
 def _journey(state: CallState, zone: tzinfo, width: int) -> str:
     explaining = next((e.seq for e in reversed(state.journey) if state.reason and e.code == state.reason), None)
-    lines = [journey_line(entry, zone, marked=entry.seq == explaining, width=width) for entry in state.journey]
+    lines = [journey_line(entry, zone, marked=entry.seq == explaining, width=width) for entry in in_order(state.journey)]
     return "\n".join(["Journey", *(lines or ["  nothing is noted yet"])])
 
 

@@ -6,8 +6,9 @@ import logging
 from datetime import UTC, datetime
 from typing import Literal
 
+from exoflow.calls.cdr import left_by_caller
 from exoflow.calls.model import Stage
-from exoflow.config.steps import Step
+from exoflow.config.steps import ConnectStep, Step, VoicemailStep
 from exoflow.errors import CallEnded, Disconnected, ExoflowError
 from exoflow.esl.session import CallSession
 from exoflow.flow.applets import APPLETS
@@ -19,6 +20,9 @@ from exoflow.lines.legs import moment
 
 log = logging.getLogger("exoflow.flow")
 
+TELLS_WHO = ("sip_hangup_disposition", "current_application")  # variables of a channel that has ended
+OPERATORS_CAUSES = ("MANAGER_REQUEST",)
+NEVER_OURS = ("SYSTEM_SHUTDOWN", "MANAGER_REQUEST")  # no step can hang up with these
 # a caller's own hangup has none of these; the last is what FreeSWITCH says when an application cannot be run
 SWITCH_CAUSES = ("ALLOTTED_TIMEOUT", "SYSTEM_SHUTDOWN", "MANAGER_REQUEST", "DESTINATION_OUT_OF_ORDER")
 # a flow that the CRM sends in circles must end some time; nobody listens to 500 steps
@@ -105,8 +109,10 @@ def _caller_left(here: Here) -> None:
     here.call.caller_gone(at, session.cause, session.q850, by)
     if by == "exoflow":
         return  # the step that did it has its line
-    stage: Stage = "H" if here.at.talked else "G" if here.call.state.legs else "C"
-    who = f"FreeSWITCH ended the call ({session.cause})" if by == "switch" else "The caller hung up"
+    step = here.flow.steps[here.step]
+    ringing = isinstance(step, ConnectStep) and here.call.state.legs
+    stage: Stage = "H" if here.at.talked or isinstance(step, VoicemailStep) else "G" if ringing else "C"
+    who = _who_ended(session.cause) if by == "switch" else "The caller hung up"
     here.note(stage, "switch.ended" if by == "switch" else "caller.left", who, at=at, cause=session.cause, q850=session.q850)
 
 
@@ -114,11 +120,14 @@ def _finish(here: Here) -> None:
     session, call = here.session, here.call
     if not here.caller_gone:
         session.hang_up("NORMAL_CLEARING")
+    if session.cause in NEVER_OURS:
+        _caller_left(here)  # it came while our own hangup was on its way
     if call.state.ended_at is None:
         call.caller_gone(_ended_at(session), session.cause, session.q850, "exoflow")
     here.wait_for_aftermath()
     outcome = outcome_of(call.state, here.at.passed_over)
-    usual = "door.fallback" if here.fell_back else "caller.left"
+    left = "switch.ended" if call.state.ended_by == "switch" else "caller.left"
+    usual = "door.fallback" if here.fell_back else left
     reason = "" if outcome in GOOD_ENDS else here.at.reason or usual
     if outcome == "abandoned":
         reason = "caller.left"
@@ -134,4 +143,15 @@ def _ended_at(session: CallSession | GoneSession) -> datetime:
 def _ended_by(session: CallSession | GoneSession) -> Literal["caller", "exoflow", "switch"]:
     if session.cause in SWITCH_CAUSES:
         return "switch"
-    return session.ended_by if isinstance(session, GoneSession) else "caller"
+    if isinstance(session, GoneSession):
+        return session.ended_by
+    if (event := session.hangup_event) is None:
+        return "caller"
+    told = {name: value for name in TELLS_WHO if (value := event.variable(name))}
+    return "caller" if left_by_caller(told | {"hangup_cause": session.cause}) else "switch"
+
+
+def _who_ended(cause: str) -> str:
+    if cause in OPERATORS_CAUSES:
+        return f"An operator or a program ended the call, by `hupall` for example ({cause})"
+    return f"FreeSWITCH ended the call ({cause}): an operator (`uuid_kill`), a program, or the dialplan"

@@ -19,6 +19,8 @@ def outcome_of(state: CallState, passed_over: bool, *, flow_ended: bool | None =
     ended = _flow_ended(state) if flow_ended is None else flow_ended
     if state.caller_left and not state.legs and (passed_over or state.wanted_agent or not ended):
         return "abandoned"
+    if state.ended_by == "switch" and (passed_over or not ended):
+        return "missed"  # the caller was cut off: somebody has to call back
     return "missed" if state.wanted_agent else "served"
 
 

@@ -46,6 +46,12 @@ def _uuid_kill(switch: EmbeddedSwitch, arguments: str) -> str:
     return "+OK\n"
 
 
+def _hupall(switch: EmbeddedSwitch, arguments: str) -> str:
+    for channel in list(switch.channels.values()):
+        channel.hangup(cause_name(arguments) if arguments else "MANAGER_REQUEST")
+    return "+OK hangup all channels with cause MANAGER_REQUEST\n"
+
+
 def _uuid_exists(switch: EmbeddedSwitch, arguments: str) -> str:
     channel = switch.channels.get(arguments.strip())
     return "true" if channel is not None and not channel.hung_up else "false"
@@ -177,6 +183,7 @@ def _row(channel: Channel) -> dict[str, str]:
 _COMMANDS: dict[str, Callable[[EmbeddedSwitch, str], str]] = {
     "uuid_break": _uuid_break,
     "uuid_kill": _uuid_kill,
+    "hupall": _hupall,
     "uuid_exists": _uuid_exists,
     "uuid_getvar": _uuid_getvar,
     "uuid_setvar": _uuid_setvar,

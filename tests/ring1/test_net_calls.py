@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from gevent.event import Event
 from hall import ASHA, BYE, WAIT, Hall, codes, entry, eventually, menu, say
 
 from exoflow.calls import lost, net
-from exoflow.calls.model import CallState
+from exoflow.calls.model import CLOCKS_APART, CallState, in_order
 from exoflow.sim import AgentScript, EmbeddedSwitch
 
 Start = Callable[..., Hall]
@@ -95,6 +96,22 @@ def test_a_caller_from_abroad_while_exoflow_is_away(hall: Start) -> None:
     facts = only_record(h).facts
     assert (facts.caller, facts.caller_raw) == ("+6591234567", "6591234567")
     assert facts.diverted_from == "+6598765432"
+
+
+def test_the_journey_is_told_in_the_order_of_time(hall: Start) -> None:
+    """The fallback had a call that was ours: the next process writes its lines later than they happened."""
+    h = hall(TALK, agents={ASHA: AgentScript.silent()}, speed=20.0)
+    phone = h.call()
+    h.noted("leg.dialled")
+    h.service.stop()
+    assert phone.wait(WAIT)
+    h.serve()
+    state = only_record(h)
+    told = h.crm.deliveries[0].event["data"]["journey"]
+    assert "door.fallback" in [line["code"] for line in told]
+    assert [line["code"] for line in told] == [one.code for one in in_order(state.journey)]
+    times = [one.at for one in in_order(state.journey)]
+    assert all(later - earlier > -CLOCKS_APART for earlier, later in pairwise(times))
 
 
 def test_a_caller_who_leaves_before_the_fallback(hall: Start) -> None:

@@ -248,3 +248,26 @@ def test_leaving_before_the_beep_is_no_message(site: Site) -> None:
     assert (state.outcome, state.recordings) == ("abandoned", [])
     assert len(visit.asked("/after")) == 1
     assert visit.delivery()["type"] == "call.missed"
+
+
+# --- cut off by somebody else --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "cause", "who"),
+    [
+        ("uuid_kill {channel}", "NORMAL_CLEARING", "FreeSWITCH ended the call"),
+        ("uuid_kill {channel} MANAGER_REQUEST", "MANAGER_REQUEST", "An operator or a program"),
+    ],
+)
+def test_an_operator_ends_the_call(site: Site, command: str, cause: str, who: str) -> None:
+    """Without a cause FreeSWITCH says 16, as a caller does; who sent the BYE tells."""
+    visit = site.call(MAIN)
+    visit.phone.wait_answered()
+    wait_for(lambda: (state := site.stored(visit.channel)) and "call.answered" in codes(state), 10, "the menu")
+    assert site.box.api(command.format(channel=visit.channel)).startswith("+OK")
+    state = visit.state()
+    assert (state.ended_by, state.caller_left, state.cause) == ("switch", False, cause)
+    assert (state.outcome, state.reason) == ("missed", "switch.ended")
+    assert entry(state, "switch.ended").text.startswith(who)
+    assert visit.delivery()["type"] == "call.missed"
