@@ -1,8 +1,9 @@
 """Exotel's dialect, inwards: the agents a CRM names for a connect step.
 
 Two forms (facts, exotel-dialect.md sections 4.2 and 4.3): plain text with comma-separated numbers, or JSON with
-`destination.numbers` and settings. One invalid key, value or number rejects the whole answer. Which form it is shows in
-the body: many CRMs send JSON as text/html, and every number is held against the same rules anyway.
+`destination.numbers` and settings. One invalid key, value or number rejects the whole answer; an optional key that is null or
+empty, and a part that is off, say nothing. Which form it is shows in the body: many CRMs send JSON as text/html, and every
+number is held against the same rules anyway.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import parse_qsl
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from exoflow.characters import one_line
 from exoflow.crm.http import Answer
-from exoflow.crm.strictjson import BadAnswer, Strict, media_type, read, short, text_of, web_address
+from exoflow.crm.strictjson import BadAnswer, Strict, Whole, media_type, read, short, text_of, web_address
 from exoflow.errors import UnsafeText
 from exoflow.telephony.dialstring import MAX_AT_ONCE
-from exoflow.telephony.numbers import agent_number, to_e164
+from exoflow.telephony.numbers import agent_number, listed, parted, to_e164
 
 MAX_NUMBERS = 50  # at 30 s each nobody waits for more; as in the configuration
 MAX_RING_SECONDS = 60  # section 4.3
@@ -75,21 +76,43 @@ class AgentsAnswer:
 
 def _ringable(text: str) -> str:
     try:
-        return agent_number(text.strip(" "))
+        return agent_number(text.strip())
     except UnsafeText as unsafe:
         raise ValueError(f"{short(text)} refused: {unsafe.problem}") from None
 
 
-_Number = Annotated[str, AfterValidator(_ringable)]
+def _digits(value: Any) -> Any:
+    """A number that came as an integer of JSON."""
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return str(int(value)) if whole and not isinstance(value, bool) else value
+
+
+_Number = Annotated[str, BeforeValidator(_digits), AfterValidator(_ringable)]
 _NOT_ACTED_ON = Field(None, json_schema_extra={"ignored": True})
 
 
-class _Destination(Strict):
+class _Part(Strict):
+    NOTHING: ClassVar[tuple[Any, ...]] = (None, "", {}, [])
+
+
+class _Destination(_Part):
     numbers: list[_Number] = Field(max_length=MAX_NUMBERS)
     trunk: str | None = None
 
+    @field_validator("numbers", mode="before")
+    @classmethod
+    def _of_any_form(cls, value: Any) -> Any:
+        """A text is a list as in a plain answer; empty entries are left out."""
+        if value is None:
+            return []
+        if isinstance(value, str):
+            return listed(value)
+        if not isinstance(value, list):
+            return [value] if isinstance(_digits(value), str) else value
+        return [one for one in value if one is not None and (not isinstance(one, str) or parted(one))]
 
-class _Music(Strict):
+
+class _Music(_Part):
     type: Literal["default_tone", "operator_tone", "custom_tone"]
     value: str | None = None
 
@@ -101,7 +124,7 @@ class _Music(Strict):
         return self
 
 
-class _Playback(Strict):
+class _Playback(_Part):
     playback_to: Literal["both", "callee"]
     type: Literal["text", "audio_url"]
     value: str = Field(min_length=1)
@@ -117,9 +140,16 @@ class _Playback(Strict):
         return self
 
 
-class _Parallel(Strict):
-    activate: bool
-    max_parallel_attempts: int = Field(MAX_AT_ONCE, ge=1, le=MAX_AT_ONCE)
+class _Parallel(_Part):
+    activate: bool = False
+    max_parallel_attempts: Whole = Field(MAX_AT_ONCE, ge=1, le=MAX_AT_ONCE)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off_whatever_else(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("activate") not in (None, False, ""):
+            return data
+        return {key: value for key, value in data.items() if key != "max_parallel_attempts"}
 
 
 def _params(text: str) -> str:
@@ -134,17 +164,17 @@ def _params(text: str) -> str:
     return text
 
 
-class _Programmable(Strict):
+class _Programmable(_Part):
     """The keys of section 4.3."""
 
     destination: _Destination
     record: bool = False
     recording_channels: Literal["single", "dual"] = "single"
-    max_ringing_duration: int = Field(MAX_RING_SECONDS, ge=1, le=MAX_RING_SECONDS)
-    max_conversation_duration: int = Field(MAX_TALK_SECONDS, ge=1, le=MAX_TALK_SECONDS)
+    max_ringing_duration: Whole = Field(MAX_RING_SECONDS, ge=1, le=MAX_RING_SECONDS)
+    max_conversation_duration: Whole = Field(MAX_TALK_SECONDS, ge=1, le=MAX_TALK_SECONDS)
     fetch_after_attempt: bool = False
     custom_params: Annotated[str, AfterValidator(_params)] = ""
-    outgoing_phone_number: str | None = None
+    outgoing_phone_number: Annotated[str, BeforeValidator(_digits)] | None = None
     music_on_hold: _Music | None = None
     start_call_playback: _Playback | None = None
     in_call_playback: Any = _NOT_ACTED_ON
@@ -155,6 +185,20 @@ class _Programmable(Strict):
     destination_type: Any = _NOT_ACTED_ON
     sticky_agent: Any = _NOT_ACTED_ON
     state_management: Any = _NOT_ACTED_ON
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_what_can_be_heard(cls, data: Any) -> Any:
+        """Music and a playback without what is played are none."""
+        if not isinstance(data, dict):
+            return data
+        music, playback = data.get("music_on_hold"), data.get("start_call_playback")
+        silent = set()
+        if isinstance(music, dict) and music.get("type") == "custom_tone" and not music.get("value"):
+            silent.add("music_on_hold")
+        if isinstance(playback, dict) and not playback.get("value"):
+            silent.add("start_call_playback")
+        return {key: value for key, value in data.items() if key not in silent}
 
 
 def parse_agents(answer: Answer, *, ours: Collection[str] = (), trunks: Collection[str] = ()) -> AgentsAnswer:
@@ -169,10 +213,8 @@ def parse_agents(answer: Answer, *, ours: Collection[str] = (), trunks: Collecti
 
 
 def _plain(text: str) -> list[str]:
-    """Section 4.2: numbers with commas between. A comma behind the last is forgiven, an empty text means nobody."""
-    if not text:
-        return []
-    parts = text.removesuffix(",").split(",")
+    """Section 4.2: numbers with commas between, or semicolons, blanks or line ends. An empty text means nobody."""
+    parts = listed(text)
     if len(parts) > MAX_NUMBERS:
         raise BadAnswer("numbers", f"{len(parts)} of them; at most {MAX_NUMBERS} are rung")
     numbers = []

@@ -9,13 +9,13 @@ engine's input; a gather's `input_timeout` is 1 to 60 s, `repeat_menu` 0 to 9; `
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from exoflow.characters import one_line
 from exoflow.crm.http import Answer
-from exoflow.crm.strictjson import BadAnswer, Strict, media_type, read, short, text_of, web_address
+from exoflow.crm.strictjson import BadAnswer, Strict, Whole, media_type, read, short, text_of, web_address
 
 MAX_TEXT_CHARS = 2000  # some two minutes of speech; as in the configuration
 MAX_AUDIOS = 20  # of one greeting, one after another; as in the configuration
@@ -125,6 +125,8 @@ class _GreetingUrl(Strict):
 
 
 class _GatherPrompt(Strict):
+    NOTHING = (None, "")
+
     text: Annotated[str, AfterValidator(speakable)] | None = None
     audio_url: _Url | None = None
 
@@ -143,8 +145,14 @@ class _Gather(Strict):
     """The keys of section 3."""
 
     gather_prompt: _GatherPrompt
-    max_input_digits: int = Field(255, ge=1, le=255)
+    max_input_digits: Whole = Field(255, ge=1, le=255)
     finish_on_key: Annotated[str, AfterValidator(_end_key)] = "#"
-    input_timeout: int = Field(5, ge=1, le=MAX_INPUT_SECONDS)
-    repeat_menu: int = Field(0, ge=0, le=MAX_REPEATS)
+    input_timeout: Whole = Field(5, ge=1, le=MAX_INPUT_SECONDS)
+    repeat_menu: Whole = Field(0, ge=0, le=MAX_REPEATS)
     repeat_gather_prompt: _GatherPrompt | None = None
+
+    @field_validator("repeat_gather_prompt", mode="before")
+    @classmethod
+    def _only_what_is_said_again(cls, value: Any) -> Any:
+        """A prompt with nothing in it is none."""
+        return None if isinstance(value, dict) and not any(value.values()) else value

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from exoflow.crm.http import Answer
 from exoflow.errors import ExoflowError
@@ -24,7 +24,31 @@ class BadAnswer(ExoflowError):
 
 
 class Strict(BaseModel):
+    """An optional key that says nothing counts as not sent: many programs send each of their keys."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
+    NOTHING: ClassVar[tuple[Any, ...]] = (None,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_what_is_said(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        optional = {name for name, field in cls.model_fields.items() if not (field.is_required() or field.json_schema_extra)}
+        return {key: value for key, value in data.items() if key not in optional or cls._says(value)}
+
+    @classmethod
+    def _says(cls, value: Any) -> bool:
+        if isinstance(value, dict) and {} in cls.NOTHING:
+            return any(cls._says(one) for one in value.values())
+        return not any(type(value) is type(nothing) and value == nothing for nothing in cls.NOTHING)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]  # 30.0 is 30: JSON has one kind of number
 
 
 Model = TypeVar("Model", bound=Strict)

@@ -27,7 +27,11 @@ _SEPARATED = re.compile(r"\+?[0-9().-]+")  # RFC 3966's visual separators
 _CONTEXT = re.compile(r"[0-9]{1,7}")
 _TAIL = re.compile(r"[0-9]{2,10}")  # what exchanges send as called number (facts, section 4)
 _NATIONAL_DIGITS = 10
-_SEPARATORS = str.maketrans("", "", " -")
+# what people and contact programs write between digits: blanks, also those that do not break, joiners and direction marks,
+# dashes, dots, brackets. No line end, which ends a number
+_BLANK = "[ \u00a0\u00ad\u2000-\u200f\u202a-\u202f\u205f-\u2064\u2066-\u2069\u3000\ufeff]"
+_BETWEEN = re.compile(rf"{_BLANK}|[-.()\[\]\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
+_LIST_ENDS = re.compile(r"[,;\t\r\n\v\f\u0085\u2028\u2029]+")
 
 _RINGABLE = frozenset(
     {
@@ -84,7 +88,8 @@ def number_type(code: str) -> NumberType | None:
 def to_e164(text: str, std_code: str | None = None, ton: NumberType | None = None) -> str | None:
     """The number in E.164 (`+918030752400`), or None if the text is no telephone number.
 
-    Strict: ASCII digits, one `+` in front, spaces and dashes between; no letters, extensions or other scripts' digits.
+    Strict: ASCII digits, one `+` in front; blanks, dashes, dots and brackets between; no letters, extensions, line ends or
+    other scripts' digits.
     Taken: `+91…`, `0091…`, `091…` (13 digits), `91…` (12 digits), `0` and 10 digits, 10 digits, 1800 and
     1860 numbers, `+` or `00` and any country, and with the line's `std_code` also 6 to 8 digits of its
     own exchange.
@@ -93,10 +98,29 @@ def to_e164(text: str, std_code: str | None = None, ton: NumberType | None = Non
     whatever else they look like; those of an operator's own plan are never completed by `std_code`.
     All other types leave the reading to the digits, for exchanges tell national ones wrongly.
     """
-    written = text.strip(" ").translate(_SEPARATORS)
+    written = _BETWEEN.sub("", text)
     if _WRITTEN.fullmatch(written) is None:
         return None
     return _possible(_international(written, None if ton in _OWN_PLAN else std_code, ton))
+
+
+def parted(text: str) -> list[str]:
+    """The parts of a list with commas, semicolons, tabs or line ends between. Empty ones are left out."""
+    return [part for part in _LIST_ENDS.split(text) if _BETWEEN.sub("", part)]
+
+
+def listed(text: str) -> list[str]:
+    """The numbers of a list, each as it is written. Blanks divide a part that is no number into words that are all numbers."""
+    return [number for part in parted(text) for number in _apart(part.strip())]
+
+
+def _apart(part: str) -> list[str]:
+    if to_e164(part) is None:
+        for end in (rf"{_BLANK}+(?=\+)", rf"{_BLANK}+"):
+            words = [word for word in re.split(end, part) if word]
+            if len(words) > 1 and all(to_e164(word) is not None for word in words):
+                return words
+    return [part]
 
 
 def _international(written: str, std_code: str | None, ton: NumberType | None) -> str | None:
@@ -156,9 +180,9 @@ def agent_number(text: str) -> str:
     """E.164 of a number that may be rung, whoever gave it.
 
     Raises UnsafeText for anything but a valid Indian fixed, mobile or toll-free number: what a CRM answers must never
-    become a second leg, a premium-rate call or a call abroad.
+    become a second leg, a premium-rate call or a call abroad. Read as `to_e164` reads it.
     """
-    if _AGENT.fullmatch(text) is None:
+    if _AGENT.fullmatch(_BETWEEN.sub("", text)) is None:
         raise UnsafeText("agent's number", "only digits and a leading + can be dialled", text)
     e164 = to_e164(text)
     if e164 is None:

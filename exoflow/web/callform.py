@@ -59,7 +59,7 @@ def fields(pairs: Pairs) -> tuple[dict[str, str], tuple[str, ...]]:
         name = _NAMES.get(written.lower())
         if name is None:
             continue
-        value = text if name in _NUMBERS or name == "CustomField" else text.strip()
+        value = text.strip("\r\n\t") if name in _NUMBERS else text if name == "CustomField" else text.strip()
         if value:
             if name in given:
                 raise Refusal(400, f"{name}: is given twice")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import parse_qsl
 
-from exoflow.telephony.numbers import to_e164
+from exoflow.telephony.numbers import parted, to_e164
 from exoflow.web.answers import Refusal
 
 MAX_SIDS = 100
@@ -178,7 +178,7 @@ def _sids(text: str) -> tuple[str, ...]:
 
 def _numbers(name: str, text: str) -> tuple[str, ...]:
     """A `+` that was not escaped came as a space."""
-    numbers = text.split(",")
+    numbers = parted(text)
     if len(numbers) > MAX_NUMBERS:
         raise Refusal(400, f"{name}: at most {MAX_NUMBERS}")
     return tuple(_number(name, number) for number in numbers)

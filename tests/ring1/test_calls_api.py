@@ -83,6 +83,12 @@ def test_all_else_is_healths(api: Api) -> None:
     assert api.sent(b"GET /voicemail HTTP/1.1\r\nHost: x\r\n\r\n")[2] == b"health"
 
 
+@pytest.mark.parametrize("numbers", ["09999999901,", "+91 99999-99901;", ",99999.99901,,", "9999999901%0A"])
+def test_numbers_in_every_form_find_the_same(api: Api, numbers: str) -> None:
+    found = sids(asked(api, f"From={numbers.replace('+', '%2B').replace(' ', '%20')}")[2])
+    assert found == sids(asked(api, "From=09999999901")[2]) != sids(asked(api)[2])
+
+
 # --- pages ----------------------------------------------------------------------------------------------
 
 

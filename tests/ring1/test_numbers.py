@@ -12,6 +12,7 @@ from exoflow.telephony.numbers import (
     caller,
     dial_digits,
     in_context,
+    listed,
     national,
     number_type,
     tail_matches,
@@ -61,7 +62,8 @@ def test_usual_forms(text, e164):
         "9876543210,null/evil",
         "9876543210\n",
         "9876543210\t",
-        "98765.43210",
+        "98765/43210",
+        "98765\n43210",
         "9876543210 ext 5",
         "९८७६५४३२१०",
         "९876543210",
@@ -152,6 +154,51 @@ def test_national_is_the_dialects_form():
     assert national("+14155552671") == "0014155552671"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "98765 43210",
+        "+91 98765 43210",
+        "098765-43210",
+        "+91-9876543210",
+        "09876543210\u00a0",
+        "+91\u00a098765\u202f43210",
+        "(098765) 43210",
+        "[98765 43210]",
+        "+91 (0) 98765 43210",
+        "98765.43210",
+        "98765\u201143210",  # a hyphen that does not break
+        "98765\u201343210",
+        "\u202a+91 98765 43210\u202c",  # as contact programs copy it
+        "\ufeff9876543210",
+        "9876543210 ",
+    ],
+)
+def test_forms_that_people_write(text):
+    """All who read numbers read the same: the configuration, answers of CRMs, the Calls API."""
+    assert to_e164(text) == agent_number(text) == "+919876543210"
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("", []),
+        (" ,;\r\n\t\u00a0", []),
+        ("9876543210", ["9876543210"]),
+        ("a,b", ["a", "b"]),
+        ("a;\r\nb\n\nc,", ["a", "b", "c"]),
+        ("98765 43210, 98765-43211", ["98765 43210", "98765-43211"]),
+        ("09876543210 09876543211\u00a009876543212", ["09876543210", "09876543211", "09876543212"]),
+        ("+91 98765 43210 +91 98765 43211", ["+91 98765 43210", "+91 98765 43211"]),
+        # either way of reading it would be a guess
+        ("98765 43210 98765 43211", ["98765 43210 98765 43211"]),
+        ("no agent free", ["no agent free"]),
+    ],
+)
+def test_lists(text, numbers):
+    assert listed(text) == numbers
+
+
 @pytest.mark.parametrize("text", ["+919876543210", "919876543210", "09876543210", "9876543210", "00919876543210"])
 def test_agents_numbers(text):
     assert agent_number(text) == "+919876543210"
@@ -167,9 +214,9 @@ def test_agents_may_have_fixed_and_toll_free_numbers():
     [
         ("1000,null/evil", "only digits"),
         ("9876543210|9876543211", "only digits"),
-        ("9876543210 ", "only digits"),
         ("9876543210\n", "only digits"),
-        ("98765 43210", "only digits"),
+        ("98765 43210 98765 43211", "only digits"),
+        ("9876543210 ext 5", "only digits"),
         ("${system(id)}", "only digits"),
         ("{x=y}9876543210", "only digits"),
         ("९८७६५४३२१०", "only digits"),
