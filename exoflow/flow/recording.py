@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import gevent
 
+from exoflow.calls import speech
 from exoflow.calls.model import Leg, Recording
 from exoflow.errors import ExoflowError
 from exoflow.esl import safety
@@ -19,6 +20,7 @@ from exoflow.flow.here import QUICK_SECONDS, Here
 from exoflow.lines.legs import RecordingEvents
 
 DECLINED = "recording.declined"  # the journey's line where a caller's refusal (applet `consent`) is kept
+NOTHING_SAID = "recording.nothing_said"
 STOP_SECONDS = 2.0  # from a talk's end to RECORD_STOP: the file is closed within milliseconds
 START_SECONDS = 1.0  # from the beginning to RECORD_START
 FILE_POLL_INTERVAL = 0.05  # seconds between two looks at a file that is not closed yet
@@ -68,6 +70,15 @@ def length(recording: Recording) -> float | None:
     return seconds
 
 
+def nothing_said(here: Here, step: str, recording: Recording, why: str) -> None:
+    """A message in which nothing is said is none: somebody has to call back."""
+    recording.state, recording.problem = "failed", f"nothing was said: {why}"
+    here.at.reason = NOTHING_SAID
+    here.call.update_recording(recording)
+    seconds = recording.seconds
+    here.call.note("H", NOTHING_SAID, f"No message: {why}", step=step, file=recording.path, seconds=seconds)
+
+
 def fail(here: Here, step: str, recording: Recording, what: str, text: str) -> None:
     """A recording that is not what it should be; the call goes on."""
     recording.state, recording.problem = "failed", text
@@ -77,8 +88,19 @@ def fail(here: Here, step: str, recording: Recording, what: str, text: str) -> N
     here.call.note("H", f"recording.{what}", f"Recording failed: {text}", step=step, file=recording.path)
 
 
+def _is_anything_said(recording: Recording) -> bool:
+    said: bool = gevent.get_hub().threadpool.apply(speech.is_anything_said, (recording.path,))
+    return said
+
+
+def _is_there(recording: Recording) -> bool:
+    there: bool = gevent.get_hub().threadpool.apply(os.path.isfile, (recording.path,))
+    return there
+
+
 def check(here: Here, step: str, recording: Recording, events: RecordingEvents | None, talk: Leg | None) -> None:
-    """Judges a recording that has been stopped: good only if it was begun, written, and as long as it should be.
+    """Judges a recording that has been stopped: good only if it was begun, written, and as long as it should be; a message only
+    if something is said in it.
 
     May run beside the call, which is then at another step than `step`. `talk` is the leg whose talk it
     is, as long as which it must be (None: a message of any length). `events` is None when the call was away
@@ -89,6 +111,9 @@ def check(here: Here, step: str, recording: Recording, events: RecordingEvents |
         watched = here.parts.lines.up or events.started.is_set()
         begun = events.started.wait(START_SECONDS if watched else 0)
         # the switch tells nobody a second time of a recording that a process before us began: then there is its file
+        if not begun and recording.kind == "voicemail" and here.caller_gone and length(recording) is None:
+            nothing_said(here, step, recording, "the caller hung up at the tone")
+            return
         if not begun and (length(recording) is None if watched else recording.kind == "talk"):
             fail(here, step, recording, "not_started", _why_not_started(here))
             return
@@ -99,8 +124,12 @@ def check(here: Here, step: str, recording: Recording, events: RecordingEvents |
         recording.started_at = talk.answered_at
     stopped = events is not None and events.stopped.is_set()
     seconds = length(recording) if stopped else _length_when_closed(recording)
+    said = recording.kind != "voicemail" or _is_anything_said(recording)
     if recording.state != "pending":
         return  # judged meanwhile: the call had come back
+    if seconds is None and recording.kind == "voicemail" and _is_there(recording):
+        nothing_said(here, step, recording, "the file has no sound in it")
+        return
     if seconds is None:
         problem = "was discarded as empty" if events is not None and events.discarded else "is not there, or has no sound in it"
         fail(here, step, recording, "no_file", f"the file {problem}; look at the disk and at FreeSWITCH's log")
@@ -110,6 +139,9 @@ def check(here: Here, step: str, recording: Recording, events: RecordingEvents |
     if abs(seconds - wanted) > max(TOLERANCE_SECONDS, TOLERANCE_SHARE * wanted):
         text = f"the file has {seconds:.1f} s of a talk of {wanted:.1f} s; look at the disk and at FreeSWITCH's log"
         fail(here, step, recording, "wrong_length", text)
+        return
+    if not said:
+        nothing_said(here, step, recording, f"{seconds:.1f} s without a voice")
         return
     recording.state = "good"
     here.call.update_recording(recording)

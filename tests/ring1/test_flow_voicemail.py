@@ -88,6 +88,28 @@ def test_a_caller_who_hangs_up_in_the_prompt_has_left_none(hall: Start) -> None:
     assert (state.outcome, state.reason) == ("abandoned", "caller.left")
 
 
+@pytest.mark.parametrize("act", ["waits", "presses #", "hangs up", "hangs up while exoflow is away"])
+def test_who_says_nothing_has_left_no_message(hall: Start, act: str) -> None:
+    h = hall(voicemail())
+    phone = h.call(speaks=0)
+    h.until(lambda: h.executed("record"))
+    if act == "presses #":
+        phone.after(0.5, phone.press, "#")
+    elif act == "hangs up":
+        phone.after(0.5, phone.hangup)
+    elif act == "hangs up while exoflow is away":
+        with h.switch.clock.held():
+            h.lose_socket(phone)
+            phone.hangup()
+    state = h.ended(phone)
+    (message,) = state.recordings
+    assert (message.state, message.problem.partition(":")[0]) == ("failed", "nothing was said")
+    assert (state.outcome, state.reason) == ("missed", "recording.nothing_said")
+    assert entry(state, "recording.nothing_said").stage == "H"
+    assert not {"voicemail.taken", "recording.good"} & set(codes(state))
+    assert [one.type for one in h.deliveries(state)] == ["call.missed"]
+
+
 def test_the_files_lie_in_the_days_folder_of_the_accounts_zone(hall: Start) -> None:
     h = hall(voicemail(), account={"time_zone": "Pacific/Kiritimati"})
     _, state = h.run()
@@ -139,7 +161,7 @@ def test_a_message_that_has_gone_from_the_disk(hall: Start, monkeypatch: pytest.
     h = hall(voicemail())
     real = apps._write_wav
 
-    def lost(path: Path, channels: int, seconds: float) -> int:
+    def lost(path: Path, channels: int, seconds: float, **_: Any) -> int:
         size = real(path, channels, seconds)
         if seconds:
             path.unlink()

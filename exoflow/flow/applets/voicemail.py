@@ -22,10 +22,14 @@ class Voicemail:
     """Plays its prompt and a tone, and records what the caller says: until he hangs up, presses `#`, is silent for
     `silence_seconds` or has spoken `max_seconds`. Passed over if the caller refused to be recorded (`consent`).
 
+    Nothing but silence, or the noise of the line, is no message: the recording has failed, and a call that came to nothing
+    else is `missed`, so that somebody calls back. What counts is 0.2 s of sound that is louder than the line's
+    own noise; a short "hello" is a message.
+
     Branches: `next`.
     Caller gone: `next`; what he had said is kept. Store gone: works as ever. CRM gone: works as ever.
     Journey: voicemail.taken, voicemail.endless (broken off); recording.good (evidence file, seconds), recording.declined, or
-    recording.<problem> (unwritable, not_started, no_file).
+    recording.<problem> (nothing_said, unwritable, not_started, no_file).
     """
 
     needs_caller = True
@@ -43,8 +47,8 @@ class Voicemail:
             recording = _begin(here)
         if recording.state == "pending" and (here.has_ended or recordings.length(recording) is not None):
             here.came_back("the message had been recorded")
-            _taken(here, "The caller's message was taken while exoflow was away")
             recordings.check(here, here.step, recording, None, None)
+            _taken(here, recording, "The caller's message was taken while exoflow was away")
         elif recording.state == "pending":
             _record(here, voicemail, recording)
         here.execute("set", "playback_terminators=none")
@@ -54,8 +58,7 @@ class Voicemail:
         recording = _under_way(here)
         if recording is not None and recording.state == "pending":  # nobody saw its end
             recordings.check(here, here.step, recording, None, None)
-            if recording.seconds is not None:
-                _taken(here, "The caller hung up after speaking, while exoflow was away")
+            _taken(here, recording, "The caller hung up after speaking, while exoflow was away")
         return "next"
 
 
@@ -64,8 +67,8 @@ def _under_way(here: Here) -> Recording | None:
     return next((one for one in here.call.state.recordings if one.path == here.data.get("recording")), None)
 
 
-def _taken(here: Here, text: str) -> None:
-    if not here.data.get("taken"):
+def _taken(here: Here, recording: Recording, text: str) -> None:
+    if recording.state == "good" and not here.data.get("taken"):
         here.note("H", "voicemail.taken", text)
         here.keep(taken=True)
 
@@ -88,17 +91,18 @@ def _record(here: Here, voicemail: VoicemailSettings, recording: Recording) -> N
     argument = f"{recording.path} {voicemail.max_seconds} {SILENCE_LEVEL} {voicemail.silence_seconds}"
     with here.parts.lines.recording(recording.path) as events:
         here.session.lease_off()  # a transfer out of `record` hangs the caller up; it ends by itself
+        text = "The caller's message was taken"
         try:
             here.drop_keys(here.perform("record", lambda: argument, deadline=voicemail.max_seconds + RECORD_MARGIN))
-            _taken(here, "The caller's message was taken")
         except CallEnded:
-            if events.started.is_set():
-                _taken(here, "The caller hung up after speaking")
             recordings.check(here, here.step, recording, events, None)
+            _taken(here, recording, "The caller hung up after speaking")
             raise
         except DeadlineExceeded:
             here.failed("H", "voicemail.endless", "The message did not end within its limit and was broken off")
             here.break_off()
+            text = "The caller's message was taken, and broken off"
         finally:
             here.session.lease_on()
         recordings.check(here, here.step, recording, events, None)
+        _taken(here, recording, text)

@@ -1,10 +1,12 @@
 """Recordings: of a talk (record_session, switch_ivr_async.c) and of a message (record, switch_ivr_play_say.c:575).
 
-The files are true WAVs of the right length, channels and rate, and silent: nobody speaks in this switch.
+The files are true WAVs of the right length, channels and rate. A message has a voice as long as its caller speaks; talks are
+silent.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from exoflow.sim.session import Session
 
 RATE = 8000
+VOICE_SECONDS = 10.0  # of a message that sounds; the rest costs no disk
+_VOICE = struct.pack("<20h", *(round(4000 * math.sin(math.tau * at / 20)) for at in range(20)))  # 400 Hz, -18 dB
 _HEADER = 44  # bytes of a WAV's header
 CUT = (8, 0)  # the lengths in the header of a WAV whose writer died (RIFF's and the sound's; seen on 1.10.12)
 LOST_SECONDS = 2.0  # of audio that was not on disk yet when the switch was killed (seen on 1.10.12)
@@ -39,8 +43,9 @@ class TalkRecording:
             self.since = None
 
 
-def _write_wav(path: Path, channels: int, seconds: float, *, cut: bool = False) -> int:
-    """A silent WAV of 16 bit at 8 kHz; sparse, so an hour costs no disk. Its size in bytes. Raises OSError.
+def _write_wav(path: Path, channels: int, seconds: float, *, cut: bool = False, voice: float = 0.0) -> int:
+    """A WAV of 16 bit at 8 kHz, silent behind `voice` seconds; sparse, so an hour costs no disk. Its size in bytes. Raises
+    OSError.
 
     `cut`: nobody came to write the lengths into its header.
     """
@@ -52,6 +57,7 @@ def _write_wav(path: Path, channels: int, seconds: float, *, cut: bool = False) 
     )  # fmt: skip
     with path.open("wb") as file:
         file.write(header)
+        file.write((_VOICE * round(min(voice, seconds, VOICE_SECONDS) * RATE / len(_VOICE) * 2))[:data])
         file.truncate(_HEADER + data)
     return _HEADER + data
 
@@ -214,7 +220,7 @@ def record(session: Session, argument: str) -> None:
     if ending == "time" and silence and (not limit or speaks + silence < limit):
         session.channel.set("silence_hits_exhausted", "true")
     try:
-        size = _write_wav(path, 1, seconds)
+        size = _write_wav(path, 1, seconds, voice=speaks)
     except OSError as e:
         session.switch.log(f"Error writing {path}: {e.strerror}")
         size = 0
