@@ -180,7 +180,7 @@ def _address(name: str, given: dict[str, str]) -> str:
 
 
 def _seconds(name: str, given: dict[str, str], default: int, least: int, most: int) -> int:
-    text = given.get(name, str(default))
+    text = re.sub(r"\.0+\Z", "", given.get(name, str(default)))
     if not (text.isascii() and text.isdigit() and len(text) <= 5) or not least <= int(text) <= most:
         raise Refusal(400, f"{name}: {least} to {most} seconds")
     return int(text)

@@ -115,7 +115,7 @@ def query(given: dict[str, str], *, zone: tzinfo, now: datetime) -> Query:
         called=_numbers("To", given["To"]) if "To" in given else (),
         ours=_numbers("PhoneNumber", given["PhoneNumber"]) if "PhoneNumber" in given else (),
         placed=None if direction is None else direction == "outbound-api",
-        statuses=tuple(_one_of("Status", one, STATUSES) for one in given["Status"].split(",")) if "Status" in given else (),
+        statuses=tuple(_one_of("Status", one, STATUSES) for one in _words(given.get("Status", ""))),
         shortest=shortest,
         longest=longest,
         none="Price" in given or direction == "outbound-dial",
@@ -157,7 +157,7 @@ def _duration(text: str | None) -> tuple[int | None, int | None]:
 
 def _bounds(name: str, text: str, form: re.Pattern[str], example: str, *, also: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
-    for part in text.split(";"):
+    for part in filter(None, (one.strip() for one in text.split(";"))):
         operator, _, value = part.partition(":")
         if operator not in ("gte", "lte", also) or not operator or operator in found or form.fullmatch(value) is None:
             raise Refusal(400, f"{name}: is written {example}")
@@ -167,8 +167,13 @@ def _bounds(name: str, text: str, form: re.Pattern[str], example: str, *, also: 
     return found
 
 
+def _words(text: str) -> list[str]:
+    """Words with commas between; empty ones count as not given."""
+    return [word for part in text.split(",") if (word := part.strip())]
+
+
 def _sids(text: str) -> tuple[str, ...]:
-    sids = text.split(",")
+    sids = _words(text)
     if len(sids) > MAX_SIDS:
         raise Refusal(400, f"Sid: at most {MAX_SIDS}")
     if not all(_SID.fullmatch(sid) for sid in sids):

@@ -89,6 +89,18 @@ def test_numbers_in_every_form_find_the_same(api: Api, numbers: str) -> None:
     assert found == sids(asked(api, "From=09999999901")[2]) != sids(asked(api)[2])
 
 
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("Status=completed,%20canceled,", "Status=completed,canceled"),
+        (f"Sid=%20{'a' * 32},,{'b' * 32},", f"Sid={'a' * 32},{'b' * 32}"),
+        ("Duration=gte:10s;%20lte:45s;", "Duration=gte:10s;lte:45s"),
+    ],
+)
+def test_blanks_and_empty_parts_of_lists_count_for_nothing(api: Api, written: str, plain: str) -> None:
+    assert sids(asked(api, written)[2]) == sids(asked(api, plain)[2]) != []
+
+
 # --- pages ----------------------------------------------------------------------------------------------
 
 

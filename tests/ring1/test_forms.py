@@ -278,3 +278,9 @@ def test_a_callback_in_another_form_is_refused() -> None:
     pairs = [("From", "09999999901"), ("To", "09999999903"), ("StatusCallbackContentType", "text/xml")]
     with pytest.raises(Refusal, match="StatusCallbackContentType: one of"):
         wanted(pairs, account(FIRST), "acme")
+
+
+def test_seconds_may_have_a_point() -> None:
+    pairs = [("From", "09999999901"), ("To", "09999999903"), ("TimeOut", "20.0"), ("TimeLimit", " 600 ")]
+    placed = wanted(pairs, account(FIRST), "acme").placed
+    assert (placed.ring, placed.limit) == (20, 600)
