@@ -11,7 +11,7 @@ import os  # noqa: E402
 import time  # noqa: E402
 from statistics import median  # noqa: E402
 
-from bench import parse, plain, whole_call  # noqa: E402
+from bench import checking, parse, plain, whole_call  # noqa: E402
 from bench.report import KIB, MICRO, MILLI, contestants, spread, verdict, write  # noqa: E402
 
 AT_ONCE = 100
@@ -96,6 +96,8 @@ def other_section(scale: int) -> list[str]:
     served = whole_call.memory_per_call(calls=idle)
     say("whole calls")
     whole = whole_call.cpu_per_call(calls=75 * scale, at_once=15)
+    say("exoflow check")
+    check = checking.cpu_of_check(rounds=5 if scale > 1 else 1)
     ratio = theirs / ours
     return [
         "## Other figures",
@@ -128,6 +130,11 @@ def other_section(scale: int) -> list[str]:
             f"the same for the esl layer alone, in a prompt, KiB (stock: {memory['stock'] * KIB:.0f})",
             f"{memory['exoflow_esl'] * KIB:.0f}",
             verdict(memory["exoflow_esl"] * KIB, 100, " KiB"),
+        ),
+        row(
+            f"`exoflow check` on {checking.STEPS:,} steps, with the start of its process, CPU, s",
+            spread(check, 1),
+            verdict(median(check), 0.5, " s"),
         ),
         "",
     ]
