@@ -48,6 +48,7 @@ PAUSE_MS = 1500  # without a key: a number is typed with less between two
 MAX_PAUSES = 6  # that are waited for: whoever types on for so long types to nobody
 AHEAD = "exo_ahead"  # the channel's variable: the question whose keys beyond its answer are in exo_typed
 QUIET_ROUNDS = 2  # without a key, after which none waits any more; what tells of them is up to a frame late
+NOT_PLAYED = ("FILE NOT FOUND", "PLAYBACK ERROR")  # a playback's own response (mod_dptools.c, playback_function)
 PLAYED = "the prompt had played to its end"
 TRANSFERRED = "transfer"  # the journey's line of a call that goes on in another flow
 QUICK_SECONDS = 5.0  # for applications that take no time of their own; a busy box needs some 0.1 s
@@ -496,19 +497,33 @@ class Here:
         except (ExoflowError, OSError):
             return UNKNOWN_PROMPT_SECONDS
 
-    def play(self, *prompts: Prompt) -> None:
-        """Plays prompts that nobody types over. Raises CallEnded, Disconnected."""
+    def play(self, *prompts: Prompt) -> bool:
+        """Plays prompts that nobody types over. Were they heard? Raises CallEnded, Disconnected."""
         listed = list(prompts)
-        self.play_sound(lambda: self.sounds(listed), deadline=self.seconds(listed))
+        return self.play_sound(lambda: self.sounds(listed), deadline=self.seconds(listed))
 
-    def play_sound(self, sound: Callable[[], str], *, deadline: float) -> None:
-        """Plays a sound to its end; one that does not end is broken off and noted."""
+    def play_sound(self, sound: Callable[[], str], *, deadline: float) -> bool:
+        """Plays a sound to its end; one that does not end is broken off and noted. One that the switch cannot open is noted,
+        and a tone is played instead: False."""
         try:
             with self.minding_keys():
-                self.perform("playback", sound, deadline=deadline)
+                event = self.perform("playback", sound, deadline=deadline)
         except DeadlineExceeded:
             self.note("C", "switch.slow", f"Playing {sound()} took longer than {deadline:.0f} s and was broken off")
             self.break_off()
+            return True
+        if not event.get("Application-Response").startswith(NOT_PLAYED):
+            return True
+        self.say_unplayable(sound())
+        self.execute("playback", PROMPT_GONE, deadline=PROMPT_MARGIN)
+        return False
+
+    def say_unplayable(self, sound: str) -> None:
+        """The journey's line of a sound that is there, and that the switch did not play."""
+        what = sound.removeprefix(SEVERAL)
+        cure = "make it a sound (`file` tells), and let FreeSWITCH's user read it and enter each folder above it"
+        text = f"FreeSWITCH could not open {what}: a tone was played instead; {cure}"
+        self.note("C", "prompt.unplayable", text, sound=what)
 
     def break_off(self) -> None:
         """Ends the application that runs; never raises but for the call's own end."""

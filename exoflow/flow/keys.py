@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 from exoflow.config.steps import Prompt
 from exoflow.errors import DeadlineExceeded
+from exoflow.esl.codec import Headers
 from exoflow.flow.here import KEYS, NOTHING, Here
 from exoflow.flow.hidden import STARS
 from exoflow.flow.latekeys import LateKeys
+from exoflow.prompts import PROMPT_GONE
 
 # What the switch takes for an answer: all that is pressed. A pattern that refuses the keys A to D would give up on them.
 ANY_KEY = "."
 MAX_PASSED_OVER = 10  # rounds of a question that keys A to D end; a line that makes more of them has no caller who types
+EARLY_SECONDS = 0.5  # before its time-out a question that had its sound never ends without a key
 STAR = "*"
 
 
@@ -131,7 +134,7 @@ def _split(typed: str, question: _Question) -> Keys:
     return Keys(typed[: question.most], "")
 
 
-def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str) -> Keys:
+def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str, instead: str = "") -> Keys:
     """One play_and_get_digits. Each has a variable of its own, so that an old key is never read for a new one."""
     if here.end_key_left and not here.has_ended:
         # FreeSWITCH never takes it back (switch_ivr_play_say.c:2581): these digits would seem to end by the key of others
@@ -142,7 +145,7 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
     most, timeout, digit_timeout, end_keys, secret = question
 
     def argument() -> str:
-        sound = here.sounds(prompts) if prompts else NOTHING
+        sound = instead or (here.sounds(prompts) if prompts else NOTHING)
         words = [1, most, 1, round(timeout * 1000), end_keys or "none", sound, NOTHING, variable, ANY_KEY]
         return " ".join(map(str, [*words, round(digit_timeout * 1000)] if most > 1 else words))
 
@@ -167,11 +170,29 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
         ended_by = found.variable("read_terminator_used")
         here.end_key_left = bool(ended_by)
         keys = Keys(found.variable(variable), ended_by if most > 1 else "")
+        unheard = bool(prompts) and not (keys.pressed or ended_by or instead) and _ended_early(late, found, timeout)
         if missing := late.before(keys.pressed + keys.ended_by, found):
             pressed = missing + keys.pressed + keys.ended_by
             keys = _split(pressed, question)
             late.ahead(pressed[len(keys.pressed + keys.ended_by) :])
+    if unheard and not keys.pressed and not here.caller_gone:
+        here.say_unplayable(here.sounds(prompts))
+        return _collect(here, prompts, question, before, PROMPT_GONE)
     return keys._replace(pressed=before + keys.pressed)
+
+
+def _ended_early(late: LateKeys, ended: Headers, timeout: float) -> bool:
+    """Did the question end without a key before its time? FreeSWITCH asks for none where it cannot open the sound."""
+    begun = late.in_front.ended if late.in_front is not None else None
+    if begun is None or not begun.successful():
+        return False
+    took = _micros(ended) - _micros(begun.get())
+    return 0 <= took < (timeout - EARLY_SECONDS) * 1e6
+
+
+def _micros(event: Headers) -> int:
+    text = event.get("Event-Date-Timestamp")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
 def _found(here: Here, before: str, variable: str, secret: bool) -> str:

@@ -188,3 +188,37 @@ def test_a_line_that_makes_them_without_end_is_given_up(hall: Start) -> None:
     state = h.ended(phone)
     assert entry(state, "menu.no_input").evidence["attempt"] == 1
     assert phone.wait(WAIT)
+
+
+# --- sounds that the switch cannot open -----------------------------------------------------------------------
+
+
+def test_a_question_whose_sound_cannot_be_opened_keeps_its_time(hall: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exoflow.sim.sounds.wav_seconds", unreadable)
+    h = hall(
+        {
+            "choose": menu({"1": "yes"}, "bye", attempts=1, timeout=5),
+            "yes": {"pause": {"seconds": 1}, "next": "bye"},
+            "bye": BYE,
+        }
+    )
+    phone = h.call()
+    h.until(lambda: h.executed("play_and_get_digits")[1:])
+    phone.after(3, phone.press, "1")
+    state = h.ended(phone)
+    assert entry(state, "menu.key").evidence["attempt"] == 1
+    assert "FreeSWITCH's user" in entry(state, "prompt.unplayable").text
+    assert any(text.startswith("tone") for text in phone.texts)
+
+
+def test_a_greeting_that_cannot_be_opened_was_not_played(hall: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exoflow.sim.sounds.wav_seconds", unreadable)
+    h = hall({"hello": say("Hello."), "bye": BYE})
+    phone, state = h.run()
+    assert "greeting.played" not in codes(state)
+    assert entry(state, "prompt.unplayable").step == "hello"
+    assert phone.texts[0].startswith("tone")
+
+
+def unreadable(path: Any) -> float:
+    raise PermissionError(path)

@@ -23,10 +23,12 @@ class Greeting:
 
     Branches: `next`; `failed` if no CRM told anything and the step has no prompt (`next` unless set).
     Caller gone: `next`. Store gone: works as ever. CRM gone: `fallback_url`, then the own prompt, then `failed`.
-    Journey: greeting.played; greeting.joined (played by the menu that follows); prompt.missing (a tone instead); with `url`
-    crm.<status> or crm.<problem>, crm.bad_answer (evidence key, answer), crm.unplayable (its audio or text; evidence answer),
-    crm.fallback_url, crm.again (asked once more, for the call's socket was lost in the question), crm.prompt (evidence words,
-    or audio and came: fetched, kept, or stale, for its server failed), crm.own_prompt, greeting.nothing.
+    Journey: greeting.played; greeting.joined (played by the menu that follows); prompt.missing,
+    prompt.unplayable (a tone instead); with `url` crm.<status> or crm.<problem>, crm.bad_answer
+    (evidence key, answer), crm.unplayable (its audio or text; evidence answer), crm.fallback_url,
+    crm.again (asked once more, for the call's socket was lost in the question), crm.prompt
+    (evidence words, or audio and came: fetched, kept, or stale, for its server failed),
+    crm.own_prompt, greeting.nothing.
     """
 
     needs_caller = True
@@ -45,8 +47,8 @@ class Greeting:
             here.note("C", "greeting.joined", "Played together with the menu, so that the caller may type over it")
             return "next"
         here.answer()
-        here.play(*prompts)
-        here.note("C", "greeting.played", "Greeting played to its end")
+        if here.play(*prompts):
+            here.note("C", "greeting.played", "Greeting played to its end")
         return "next"
 
     def gone(self, here: Here, step: GreetingStep) -> str:

@@ -15,7 +15,8 @@ class Menu:
     """Plays its prompt, with the greetings before it, and takes one key; keys pressed meanwhile count, and so do those typed
     ahead since the last question, while a passthru, a pause or a greeting stood between. `repeat_key` plays all of it again
     without costing an attempt, five times a visit. Keys A to D, which a tone detector makes of a voice, cost none either: the
-    menu is played again, ten times at most. With `url` a CRM tells what is played, as for a greeting.
+    menu is played again, ten times at most. A sound that FreeSWITCH cannot open costs no time: a tone is played instead
+    (prompt.unplayable). With `url` a CRM tells what is played, as for a greeting.
 
     Branches: one a key under `keys`; `otherwise` after the last of `attempts` without a good key, or with nothing to play.
     Caller gone: the flow ends, for the choice was his. Store gone: works as ever. CRM gone: with `url` `fallback_url`, then the

@@ -22,7 +22,7 @@ class SayValue:
     Branches: `next`; `failed` if there is no such value to say (`next` unless set).
     Caller gone: `next`. Store gone: works as ever. CRM gone: works as ever. A block whose file has gone is a short tone.
     Journey: say_value.said, or say_value.joined (said by the menu or gather behind it; evidence value, kind, language);
-    say_value.unfit (nothing was said, and why); prompt.missing.
+    say_value.unfit (nothing was said, and why); prompt.missing, prompt.unplayable.
     """
 
     needs_caller = True
@@ -49,8 +49,8 @@ class SayValue:
             here.note("C", "say_value.joined", text, **evidence)
             return "next"
         here.answer()
-        here.play(*prompts)
-        here.note("C", "say_value.said", f"Said {value} as {settings.kind} in {language}", **evidence)
+        if here.play(*prompts):
+            here.note("C", "say_value.said", f"Said {value} as {settings.kind} in {language}", **evidence)
         return "next"
 
     def gone(self, here: Here, step: SayValueStep) -> str:
