@@ -25,6 +25,7 @@ from exoflow.crm.http import CrmClient
 from exoflow.crm.resend import Resends
 from exoflow.crm.sender import Sender
 from exoflow.crm.smtp import Mailer
+from exoflow.crm.unsent import Unsent
 from exoflow.errors import ExoflowError, PromptError
 from exoflow.esl.server import CallServer
 from exoflow.esl.session import CallSession
@@ -60,8 +61,10 @@ SENDER_STOP_SECONDS = 0.2  # of the 1 s that a hand-over may take; what the CRM 
 class Service:
     """exoflow for one configuration: start, address, stop."""
 
-    def __init__(self, config: Config, *, listener: Any = None) -> None:
+    def __init__(self, config: Config, *, listener: Any = None, sends: bool = True) -> None:
         """Opens the store and prepares prompts. `listener` is a socket that listens already, in place of `switch.listen`.
+
+        Without `sends` no message of a flow and nothing of the outbox leaves; what a flow waits for is asked all the same.
 
         Raises StoreError, PromptError, LinkSecretError.
         """
@@ -76,7 +79,8 @@ class Service:
         self.book.tidings = together(dial_tidings, SignedTidings(self.links), CallbackTidings(self.links))
         self.crm = CrmClient()
         self.audio = AudioCache(config.prompts.folder / FETCHED, self.crm)
-        self.sender = Sender(self.store, self.crm, self._account)
+        self._sends = sends
+        self.sender = Sender(self.store, self.crm if sends else Unsent(), self._account)
         self._resends = Resends(self.store, self.sender.wake)
         self.book.wake = self.sender.wake
         self.sender.on_settled = self.book.settled
@@ -239,6 +243,7 @@ class Service:
             self.audio,
             self.staff,
             mailer=self._mailer,
+            sends=self._sends,
             links=self.links,
             call_backs=self.call_backs,
         )

@@ -10,13 +10,14 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from gevent.event import AsyncResult, Event
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
+from exoflow.clock import utcnow
 from exoflow.store import tables as t
 from exoflow.store.rows import Rows
 from exoflow.store.sqlite import Store
@@ -41,10 +42,6 @@ WORDS: dict[State, str] = {
     "gone": "the configuration has his step no more",
     "not_kept": "was told that it could not be kept",
 }
-
-
-def utcnow() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from exoflow.agents.queue import Queues
 from exoflow.agents.standing import Standings, Why, off_hours
 from exoflow.agents.watch import Switch, Watch
 from exoflow.calls.model import CallState, Leg
+from exoflow.clock import utcnow
 from exoflow.config.model import Account
 from exoflow.config.people import Agent, Ring
 from exoflow.errors import ExoflowError, StoreError
@@ -35,10 +36,6 @@ RECALL_SECONDS = 0.3  # the start waits no longer for the store; what it tells l
 STICKY_SECONDS = 0.3  # a caller hears nothing until it is known who talked with him last
 
 Person = tuple[str, Agent]  # with his name in the account's file
-
-
-def utcnow() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
@@ -18,6 +18,7 @@ from exoflow.calls.lately import Lately
 from exoflow.calls.left import Left
 from exoflow.calls.model import CallFacts, CallState, Entry, Stage
 from exoflow.calls.tidings import SignedTidings, Source, Told
+from exoflow.clock import utcnow
 from exoflow.config.model import Account
 from exoflow.errors import DeadlineExceeded, StoreError
 from exoflow.store import tables as t
@@ -30,10 +31,6 @@ MAX_DELIVERIES = 1000  # of one call, that another process may have written; a f
 CLOSED_LATELY = 10_000  # calls; at 20 a second some 8 minutes, and a look into the store takes seconds at the worst
 
 Listener = Callable[[CallState, Entry], None]
-
-
-def utcnow() -> datetime:
-    return datetime.now(UTC)
 
 
 class CallBook:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from exoflow.calls import arrival
@@ -16,6 +15,7 @@ from exoflow.calls.book import CallBook
 from exoflow.calls.call import Call
 from exoflow.calls.cdr import CallEnd, LegEnd
 from exoflow.calls.model import CallOutcome, Leg, Recording, Stage
+from exoflow.clock import utcnow
 from exoflow.config.model import Account, Config
 from exoflow.telephony.causes import read_leg
 from exoflow.telephony.numbers import to_e164
@@ -105,7 +105,7 @@ def add_fallback(call: Call, config: Config, end: CallEnd, served: Served) -> No
     if end.answered_at is not None and call.state.answered_at is None:
         call.answered(end.answered_at)
     known = {leg.uuid for leg in call.state.legs}
-    for told in sorted(served.legs, key=lambda leg: leg.setup_at or end.ended_at or datetime.now(UTC)):
+    for told in sorted(served.legs, key=lambda leg: leg.setup_at or end.ended_at or utcnow()):
         if told.uuid not in known:
             _add_leg(call, config, told, end)
     talk = call.state.talk_leg

@@ -61,6 +61,12 @@ def by_id(connection: Connection, beginning: str) -> list[Posted]:
     return _posted(connection, select(table).where(table.c.webhook_id.between(first, first + "g")).limit(10))
 
 
+def of_call(connection: Connection, call_id: str) -> list[Posted]:
+    """Those of one call in the order they are sent."""
+    table = t.deliveries
+    return _posted(connection, select(table).where(table.c.call_id == call_id).order_by(table.c.id))
+
+
 def _posted(connection: Connection, chosen: Any) -> list[Posted]:
     found = connection.execute(chosen).mappings().all()
     made = _attempts(connection, [row["id"] for row in found])

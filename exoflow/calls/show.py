@@ -194,7 +194,7 @@ def _recording(recording: Recording) -> list[str]:
     sound = {1: "mono", 2: "stereo"}.get(recording.channels, f"{recording.channels} channels")
     seconds = f", {recording.seconds:.1f} s" if recording.seconds is not None else ""
     lines = [f"{recording.kind}, {sound}{seconds}, {recording.state}", clean(recording.path)]
-    return [*lines, clean(recording.problem)] if recording.problem else lines
+    return [line for line in (*lines, clean(recording.problem)) if line]
 
 
 def _delivery(delivery: Delivery, zone: tzinfo) -> list[str]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from exoflow.commands.inprocess import Hall
-    from exoflow.commands.terminal import Caller, Terminal
+    from exoflow.commands.terminal import Terminal
     from exoflow.config.model import Config
     from exoflow.sim.agents import AgentScript
     from exoflow.sim.phone import Phone
@@ -22,7 +21,7 @@ MOST_CALLS = 100  # at once or in turn: more than a terminal can show
 
 
 @click.command()
-@click.option("--to", required=True, metavar="NUMBER", help="our number, as the caller's exchange knows it: +918030752400")
+@click.option("--to", metavar="NUMBER", help="our number, as the caller's exchange knows it: +918030752400; not needed for one")
 @click.option("--from", "from_number", required=True, metavar="NUMBER", help="the caller's number")
 @click.option(
     "--keys", default=None, metavar="KEYS", help="keys for the questions in turn, `-` lets one pass; else they are typed"
@@ -46,6 +45,14 @@ MOST_CALLS = 100  # at once or in turn: more than a terminal can show
     help="so many callers at once, their numbers counting up from --from; --keys are those of each",
 )
 @click.option("--in-turn", is_flag=True, help="with --calls: one after the other instead")
+@click.option("--at", metavar="TIME", help='the call comes at this time of the account\'s zone: "2026-11-08 20:00"')
+@click.option("--real", is_flag=True, help="really send SMS, mails, pages, deliveries and status callbacks")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="keep the recordings in this folder; they have the right lengths and no sound",
+)
 @click.option("--withheld", is_flag=True, help="the caller hides the number")
 @click.option("--diverted-from", metavar="NUMBER", help="the number that was dialled and diverted to ours")
 @click.option(
@@ -56,7 +63,7 @@ MOST_CALLS = 100  # at once or in turn: more than a terminal can show
     help="times the switch runs faster; the times of the journey then belong to two clocks",
 )
 def call(
-    to: str,
+    to: str | None,
     from_number: str,
     keys: str | None,
     path: Path,
@@ -64,15 +71,21 @@ def call(
     talk: float,
     calls: int,
     in_turn: bool,
+    at: str | None,
+    real: bool,
+    keep: Path | None,
     withheld: bool,
     diverted_from: str | None,
     speed: float,
 ) -> None:
     """Calls a number of the configuration and shows the call's journey.
 
-    Flow, accounts and CRM are the real ones: the CRM is asked, and gets the call's data. Switch, trunk and agents are the
-    embedded switch's; no phone rings anywhere. Store, prompts and recordings are in a folder that is removed afterwards, so a
-    server that runs here is not disturbed.
+    Flow and accounts are the real ones. What the flow needs an answer to is really asked of the CRM: passthru, connect,
+    gather, sounds by URL, the question before a call-back. SMS, mails, pages, deliveries, dial events and status callbacks
+    are shown and not sent, unless --real. Switch, trunk and agents are the embedded switch's; no phone rings anywhere.
+    Store, prompts and recordings are in a folder that is removed afterwards, so a server that runs here is not disturbed.
+
+    --at sets the time that the call goes by: office hours, holidays, timing, {time}, and what the CRM is told.
 
     Lines that can be typed while it runs:
 
@@ -89,36 +102,49 @@ def call(
     from gevent import monkey
 
     monkey.patch_all()
+    from exoflow import clock
     from exoflow.commands.inprocess import started
     from exoflow.commands.loading import loaded
+    from exoflow.commands.numbers import dialled, moment_of, plain
+    from exoflow.commands.sheets import Sheets
     from exoflow.commands.terminal import Terminal
-    from exoflow.sim.switch import exchange_number
 
-    for name, number in (("--to", to), ("--from", from_number)):
-        digits, _ = exchange_number(number)
+    from_number = plain(from_number)
+    for name, number in (("--to", plain(to or "0")), ("--from", from_number)):
+        digits = number.removeprefix("+")
         if not (digits.isascii() and digits.isdigit()):
             raise click.BadParameter(f"{number!r} is no number; write e.g. +918030752400", param_hint=name)
     if not set(keys or "") <= set("0123456789*#-"):
         raise click.BadParameter(f"{keys!r} has what no phone has; there are 0 to 9, * and #", param_hint="--keys")
-    terminal = Terminal(several=calls > 1)
+    terminal = Terminal(several=calls > 1, hand=agents == "hand")
     config, script = loaded(path), _script(agents, talk, terminal)
+    ours = dialled(config, to)
+    if at is not None:
+        clock.set_to(moment_of(at, ours.account))
+    options = {"speed": speed, "agents": _named(config, script), "default_agent": script, "recordings": _kept_in(keep)}
     reading = sys.stdin.isatty() or keys is None or agents == "hand"
     with (
         tempfile.TemporaryDirectory(prefix="exoflow-call-") as scratch,
-        started(config, speed=speed, agents=_named(config, script), default_agent=script, scratch=Path(scratch)) as hall,
+        started(config, sends=real, scratch=Path(scratch), **options) as hall,
     ):
+        if at is not None:
+            clock.set_to(moment_of(at, ours.account))  # again, for starting took its time
+            hall.switch.clock.follow()
+        terminal.begin(reading=reading, real=real)
+        hall.on_entry = terminal.noted
         with terminal.attended(reading=reading):
-            for at in range(calls):
+            for turn in range(calls):
                 if terminal.left:
                     break
-                caller = _counted_up(from_number, at)
-                phone = terminal.dial(hall.switch, to, caller, keys=keys or "", withheld=withheld, rdnis=diverted_from)
+                dialling = {"keys": keys or "", "withheld": withheld, "rdnis": diverted_from, "trunk": ours.span}
+                phone = terminal.dial(hall.switch, ours.number, _counted_up(from_number, turn), **dialling)
                 if in_turn:
                     _ended(phone)
             for one in terminal.callers:
                 if one.phone is not None:
                     _ended(one.phone)
-        missed = [complaint for one in terminal.callers if (complaint := _shown(hall, one))]
+        sheets = Sheets(hall, real=real, kept=keep is not None)
+        missed = [complaint for one in terminal.callers if (complaint := sheets.show(one))]
         for violation in hall.switch.violations:
             click.echo(f"the switch complains: {violation}", err=True)
         if missed and terminal.left:
@@ -127,20 +153,21 @@ def call(
             raise click.ClickException("\n".join(missed))
 
 
-def _shown(hall: Hall, caller: Caller) -> str:
-    """The sheet of a call that has ended; its complaint if exoflow never had it."""
-    from exoflow.calls.show import call_sheet
-    from exoflow.commands.terminal import times_of
+def _kept_in(folder: Path | None) -> Path | None:
+    """The folder of `--keep`, made if it is not there. Raises click.BadParameter."""
+    from exoflow.errors import UnsafeText
+    from exoflow.esl import safety
 
-    assert caller.phone is not None
-    state = hall.state(caller.phone)
-    click.echo("")
-    click.echo(times_of(caller))
-    if state is None:
-        return f"{caller.prefix}exoflow never had this call; it ended with {caller.phone.cause}"
-    deliveries = hall.deliveries(state)
-    click.echo(call_sheet(state, hall.zone(state), account_name=hall.account_name(state), deliveries=deliveries))
-    return ""
+    if folder is None:
+        return None
+    try:
+        folder = folder.absolute()
+        safety.path(str(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+    except (UnsafeText, OSError) as problem:
+        what = problem.strerror if isinstance(problem, OSError) else problem
+        raise click.BadParameter(f"{folder} cannot hold recordings: {what}; name another folder", param_hint="--keep") from None
+    return folder
 
 
 def _ended(phone: Phone) -> None:

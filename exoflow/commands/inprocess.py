@@ -11,8 +11,10 @@ from zoneinfo import ZoneInfo
 import click
 import gevent
 
+from exoflow.calls import posted
 from exoflow.calls.lookup import Delivery, deliveries_of
 from exoflow.calls.model import CallState, Entry
+from exoflow.calls.posted import Posted
 from exoflow.config.model import Config
 from exoflow.errors import ExoflowError
 from exoflow.prompts import PromptBook
@@ -56,6 +58,16 @@ class Hall:
         self._until(lambda: all(row.attempts for row in read()), DELIVERY_SECONDS)
         return read()
 
+    def posted(self, state: CallState) -> list[Posted]:
+        """The same with their bodies."""
+        found: list[Posted] = self.service.book.store.read(lambda connection: posted.of_call(connection, state.facts.id))
+        return found
+
+    def mask(self, state: CallState) -> tuple[str, ...]:
+        """The secret names of the call's account."""
+        account = self.rehearsal.config.accounts.get(state.facts.account or "")
+        return tuple(account.crm.mask) if account else ()
+
     def zone(self, state: CallState) -> tzinfo:
         account = self.rehearsal.config.accounts.get(state.facts.account or "")
         return ZoneInfo(account.time_zone if account else DEFAULT_ZONE)
@@ -72,15 +84,16 @@ class Hall:
 
 
 @contextmanager
-def started(config: Config, **options: Any) -> Iterator[Hall]:
-    """Switch and server, stopped at the end; `options` are Rehearsal's. What cannot start is a ClickException."""
+def started(config: Config, *, sends: bool = True, **options: Any) -> Iterator[Hall]:
+    """Switch and server, stopped at the end; `sends` is Service's, `options` are Rehearsal's. What cannot start is a
+    ClickException."""
     rehearsal: Rehearsal | None = None
     service: Service | None = None
     try:
         try:
             rehearsal = Rehearsal(config, **options)
             PromptBook(rehearsal.config.prompts).build(rehearsal.config)
-            service = Service(rehearsal.config)
+            service = Service(rehearsal.config, sends=sends)
             service.start()
             serving = service
             rehearsal.switch.clock.watch(lambda: serving.in_flight)

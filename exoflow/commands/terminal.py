@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +17,16 @@ import click
 import gevent
 from gevent import select
 
+from exoflow.calls.model import CallState, Entry
+from exoflow.calls.show import STAGES, WIDTH, clean
+from exoflow.commands.calls import terminal_columns
 from exoflow.sim.agents import Handset
 from exoflow.sim.phone import Phone
 from exoflow.sim.switch import EmbeddedSwitch
 
 READ_BYTES = 4096  # of typed text at once
+PHONE_INDENT = 7  # columns, behind `hears  `
+UNSENT = ".unsent"  # ends the code of a message that is shown and not sent
 _LINE = re.compile(r"(?:(\d+)\s*:)?\s*(.*)", re.DOTALL)
 _AGENT = re.compile(r"([abre])\s*(\d+)")
 _KEYS = re.compile(r"[0-9*#]+")
@@ -46,14 +52,43 @@ class Caller:
 class Terminal:
     """The callers, numbered from 1, and the agents' phones that wait for a hand, numbered from 1 across all calls."""
 
-    def __init__(self, *, several: bool) -> None:
+    def __init__(self, *, several: bool, hand: bool = False) -> None:
+        """`hand`: the agents' phones wait for typed lines."""
         self.callers: list[Caller] = []
         self.handsets: list[Handset] = []
         self.left = False  # who types has gone: nobody calls any more
-        self._several = several
+        self._several, self._hand = several, hand
+        self._switch: EmbeddedSwitch | None = None
+        self._columns = terminal_columns() or WIDTH
+
+    def begin(self, *, reading: bool, real: bool) -> None:
+        """The first lines: how to type keys and hang up, and what leaves this machine."""
+        which = "2:1 are those of call 2, 2:h hangs it up, h all" if self._several else "h and Enter hangs up"
+        typing = f"Type keys, then Enter; {which}; so does Ctrl-C." if reading else "Ctrl-C hangs up."
+        agents = " a1: phone 1 answers, b1: it is busy, e1: it hangs up." if self._hand else ""
+        self._tell(typing + agents)
+        if real:
+            self._tell("SMS, mails, pages and deliveries are really sent (--real).")
+        else:
+            self._tell("SMS, mails, pages and deliveries are shown and not sent; CRMs are asked what the flow has to know.")
+
+    def noted(self, state: CallState, entry: Entry) -> None:
+        """A line of the journey, as it is made; without its evidence, but for what is not sent."""
+        caller = next((one for one in self.callers if one.phone and one.phone.uuid == state.facts.channel), None)
+        caller = caller or next(iter(self.callers), None)
+        if caller is None or self._switch is None:
+            return
+        lead = f"{caller.prefix}  {self._switch.clock.elapsed() - caller.begun:6.1f} s  "
+        where = f"[{clean(entry.step)}] " if entry.step else ""
+        stage = f"{entry.stage} {STAGES[entry.stage]:<8}"
+        self._tell(f"{lead}{stage}{where}{clean(entry.text)} ({clean(entry.code)})", len(lead) + len(stage))
+        if entry.code.endswith(UNSENT):
+            for line in evidence_lines(entry):
+                self._tell(" " * len(lead) + f"  {line}", len(lead) + 4)
 
     def dial(self, switch: EmbeddedSwitch, to: str, from_number: str, **options: Any) -> Phone:
         """Another caller; `options` are those of `EmbeddedSwitch.call`."""
+        self._switch = switch
         caller = Caller(f"{len(self.callers) + 1}: " if self._several else "", switch.clock.elapsed())
         self.callers.append(caller)
         self._tell(f"{caller.prefix}{from_number} calls {to}")
@@ -62,14 +97,25 @@ class Terminal:
             now = switch.clock.elapsed()
             _count_talk(caller, kind, text, now)
             if line := told(kind, text):
-                self._tell(f"{caller.prefix}  {now - caller.begun:6.1f} s  {line}")
+                lead = f"{caller.prefix}  {now - caller.begun:6.1f} s  "
+                self._tell(lead + line, len(lead) + PHONE_INDENT)
 
         caller.phone = switch.call(to, from_number, on_event=show, **options)
         return caller.phone
 
-    def _tell(self, line: str, *, err: bool = False) -> None:
+    def _tell(self, line: str, indent: int = 0, *, err: bool = False) -> None:
+        """One line; what is too long for the terminal goes on beneath, indented."""
+        folded = textwrap.wrap(
+            line,
+            self._columns,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+            drop_whitespace=True,
+        )
         try:
-            click.echo(line, err=err)
+            click.echo("\n".join(folded), err=err)
         except BrokenPipeError:  # who reads has gone, as `head` does; the switch must not stumble over it
             if not self.left:
                 self.left = True
@@ -199,6 +245,16 @@ def told(kind: str, text: str) -> str:
     return {"ringing": "rings", "answered": "is answered", "key": f"presses {text}", "agent": text, "ended": f"ends: {text}"}[
         kind
     ]
+
+
+def evidence_lines(entry: Entry) -> Iterator[str]:
+    """What a message says, `name: value` line by line."""
+    for name, value in entry.evidence.items():
+        pairs = value.items() if isinstance(value, dict) else [(name, value)]
+        for key, text in pairs:
+            if text not in (None, [], ""):
+                said = ", ".join(map(str, text)) if isinstance(text, list) else str(text)
+                yield from (f"{clean(key)}: {clean(line)}" for line in said.splitlines())
 
 
 def _count_talk(caller: Caller, kind: str, text: str, now: float) -> None:

@@ -26,10 +26,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from exoflow.clock import utcnow
 from exoflow.crm.failures import FailureReason
 from exoflow.crm.mask import mask_url
 
@@ -179,7 +180,7 @@ class Breaker:
             return
         circuit.failed_at.append(now)
         if len(circuit.failed_at) == FAILURES and now - circuit.failed_at[0] <= WINDOW_SECONDS:
-            circuit.since, circuit.opened_at, circuit.trial_at = datetime.now(UTC), now, now + OPEN_SECONDS
+            circuit.since, circuit.opened_at, circuit.trial_at = utcnow(), now, now + OPEN_SECONDS
             passage.evidence = circuit.evidence
             what = key.origin + circuit.path
             text = "account %s: %s is not asked for %g s at a time: %s (%s)"

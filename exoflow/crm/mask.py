@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote_plus
 
 from exoflow.characters import belongs
@@ -90,6 +91,13 @@ def _is_mixed(text: str) -> bool:
 def _mask_pair(pair: str, extra_keys: Collection[str]) -> str:
     key, equals, value = pair.partition("=")
     return f"{key}={MASK}" if equals and value and is_secret_key(unquote_plus(key), extra_keys) else pair
+
+
+def mask_values(value: Any, extra_keys: Collection[str] = ()) -> Any:
+    """A form's or a JSON body's mapping as people may see it: no values of secret keys, at any depth."""
+    if isinstance(value, Mapping):
+        return {k: MASK if is_secret_key(str(k), extra_keys) else mask_values(v, extra_keys) for k, v in value.items()}
+    return [mask_values(part, extra_keys) for part in value] if isinstance(value, list) else value
 
 
 def _secrets_of(url: str, extra_keys: Collection[str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from exoflow.clock import by_machine
 from exoflow.config.model import Account
 from exoflow.crm import callback_body, signing
 from exoflow.crm.http import Answer
@@ -102,7 +103,7 @@ def _delivery(row: Claimed, account: Account, client: Client, at: datetime) -> O
     where = account.deliveries
     if where is None:
         raise NoEndpoint(row.account, "deliveries")
-    secret, timestamp = where.secret_text(), int(at.timestamp())
+    secret, timestamp = where.secret_text(), int(by_machine(at).timestamp())
     if secret is None:
         signed = {"webhook-id": row.webhook_id, "webhook-timestamp": str(timestamp)}
     else:

@@ -12,12 +12,12 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import gevent
 from gevent.threadpool import ThreadPool
 
+from exoflow.clock import utcnow
 from exoflow.errors import StoreError
 from exoflow.store import outbox
 from exoflow.store.sqlite import Store
@@ -82,7 +82,7 @@ class Resends:
         """Takes what is there. Raises StoreError, OSError."""
         ids, strange = in_thread(_found, self._folder, pool=self._threads)
         if ids:
-            changed = self._store.write(lambda c: outbox.again(c, ids, datetime.now(UTC)))
+            changed = self._store.write(lambda c: outbox.again(c, ids, utcnow()))
             log.info("%d deliveries are sent again by hand", changed)
             self._wake()
         if strange:

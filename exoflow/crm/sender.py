@@ -18,6 +18,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 from sqlalchemy.engine import Connection
 
+from exoflow.clock import utcnow
 from exoflow.config.model import Account
 from exoflow.crm import signing
 from exoflow.crm.http import Answer, CrmFailure
@@ -61,7 +62,7 @@ class Sender:
         accounts: Callable[[str], Account | None],
         schedule: tuple[float, ...] = SCHEDULE,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = utcnow,
         jitter: Callable[[], float] = lambda: random.uniform(-JITTER, JITTER),
     ) -> None:
         """`accounts` is asked at each attempt, so that a corrected URL counts from the next one."""

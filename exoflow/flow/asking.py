@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import gevent
 
 from exoflow.calls.model import Stage
+from exoflow.clock import utcnow
 from exoflow.config.steps import Prompt
 from exoflow.crm.dialect import parameters
 from exoflow.crm.fitting import WORDS, Parameters, fitted
@@ -194,7 +194,7 @@ def _request(
 ) -> Callable[[], Answer | CrmFailure]:
     """The question with what is known of the call now, to be asked. `waits`: the caller does, and is not held by a dead CRM.
     `status_only`: the answer counts whatever its body is."""
-    account, crm, now = here.account, here.parts.crm, datetime.now(UTC)
+    account, crm, now = here.account, here.parts.crm, utcnow()
     links = here.parts.links
     sent = parameters(
         here.call.state,

@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from exoflow.agents.staff import Picked
 from exoflow.calls.model import Leg
+from exoflow.clock import utcnow
 from exoflow.config.model import Trunk
 from exoflow.errors import CallEnded, DeadlineExceeded
 from exoflow.esl.codec import Headers
@@ -95,7 +95,7 @@ def _begun(here: Here, picked: Sequence[Picked], trunk_name: str) -> list[Leg]:
     for leg in legs:
         text = f"Ringing {legends.who(leg)} over {trunk_name}"
         here.note("G", "leg.dialled", text, leg=leg.uuid, number=leg.number, trunk=trunk_name)
-        leg.dialled_at = datetime.now(UTC)
+        leg.dialled_at = utcnow()
     here.hear_keys()
     # keys from before a talk are for nobody behind it
     here.keep(legs=[leg.uuid for leg in legs], typed=len(here.keys_typed))
@@ -135,7 +135,7 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
         told = [watch.enter_context(lines.leg(leg.uuid, change)) for leg, change in zip(legs, changed, strict=True)]
         watched, connection = lines.up, lines.connections
         for leg in legs:
-            leg.dialled_at = datetime.now(UTC)
+            leg.dialled_at = utcnow()
         ended: CallEnded | None = None
         complete: Headers | None = None
         here.session.lease_off()  # it would take the caller out of the talk

@@ -9,10 +9,11 @@ from weakref import WeakValueDictionary
 import gevent
 
 from exoflow.calls.model import CallState
+from exoflow.clock import utcnow
 from exoflow.config.load import Loaded, load_kept
 from exoflow.config.model import Config
 from exoflow.errors import ExoflowError
-from exoflow.flow.here import Parts, utcnow
+from exoflow.flow.here import Parts
 from exoflow.store import configs
 from exoflow.store.sqlite import Store
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from exoflow.calls.cdr import left_by_caller
 from exoflow.calls.model import Stage
+from exoflow.clock import utcnow
 from exoflow.config.steps import ConnectStep, Step, VoicemailStep
 from exoflow.errors import CallEnded, Disconnected, ExoflowError
 from exoflow.esl.session import CallSession
@@ -137,7 +138,7 @@ def _finish(here: Here) -> None:
 def _ended_at(session: CallSession | GoneSession) -> datetime:
     if isinstance(session, GoneSession):
         return session.hung_up_at
-    return moment(session.hangup_event) if session.hangup_event is not None else datetime.now(UTC)
+    return moment(session.hangup_event) if session.hangup_event is not None else utcnow()
 
 
 def _ended_by(session: CallSession | GoneSession) -> Literal["caller", "exoflow", "switch"]:

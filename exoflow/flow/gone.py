@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +9,7 @@ from gevent.event import Event as Signal
 
 from exoflow.calls import door
 from exoflow.calls.cdr import CallEnd
+from exoflow.clock import utcnow
 from exoflow.errors import CallEnded
 from exoflow.esl.codec import Event, Headers
 
@@ -24,7 +24,7 @@ class GoneSession:
 
     def __init__(self, end: CallEnd) -> None:
         self.uuid, self.cause, self.q850, self.ended_by = end.channel, end.cause, end.q850, door.ended_by(end)
-        self.hung_up_at = end.ended_at or datetime.now(UTC)
+        self.hung_up_at = end.ended_at or utcnow()
         lines = [f"variable_{name}: {quote(value, safe='')}\n" for name, value in end.variables.items()]
         if end.answered_at is not None:
             lines.append(f"Caller-Channel-Answered-Time: {int(end.answered_at.timestamp() * 1e6)}\n")

@@ -16,6 +16,7 @@ from exoflow.agents.staff import Staff
 from exoflow.calls.call import Call
 from exoflow.calls.links import Links
 from exoflow.calls.model import Stage
+from exoflow.clock import utcnow
 from exoflow.config.model import Account, Config, Flow
 from exoflow.config.spoken_texts import is_filled
 from exoflow.config.steps import Prompt
@@ -57,13 +58,12 @@ UNKNOWN_PROMPT_SECONDS = 300.0  # for a sound whose length cannot be read
 AFTERMATH_SECONDS = 5.0  # what is still being looked into (a recording's length) before the record is closed
 
 
-def utcnow() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(slots=True)
 class Parts:
-    """What every call needs of the system around it. `clock` tells the time, aware, that opening hours go by."""
+    """What every call needs of the system around it. `clock` tells the time, aware, that opening hours go by.
+
+    Without `sends` messages of flows (sms, mail, page) are shown in the journey and not sent.
+    """
 
     config: Config
     prompts: PromptBook
@@ -73,6 +73,7 @@ class Parts:
     staff: Staff
     clock: Callable[[], datetime] = utcnow
     mailer: Mailer = field(default_factory=Mailer)
+    sends: bool = True
     links: Links | None = None
     call_backs: CallBacks | None = None  # without it nobody is called back
     recording_folders: dict[str, str] = field(default_factory=dict)  # by account: the day's that FreeSWITCH has made
@@ -443,7 +444,7 @@ class Here:
             return
         self.execute("answer")
         event = self.session.answered_event
-        self._was_answered(moment(event) if event is not None else datetime.now(UTC))
+        self._was_answered(moment(event) if event is not None else utcnow())
 
     def _was_answered(self, at: datetime) -> None:
         self.call.answered(at)

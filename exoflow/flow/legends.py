@@ -13,6 +13,7 @@ import gevent
 from exoflow.calls import cdr, door
 from exoflow.calls.cdr import LegEnd
 from exoflow.calls.model import Leg
+from exoflow.clock import utcnow
 from exoflow.esl.codec import Headers
 from exoflow.flow.gone import GoneSession
 from exoflow.flow.here import Here
@@ -83,7 +84,7 @@ def _gone_at(here: Here) -> datetime:
     """When the attempt ended, as far as the caller's leg tells: when the dialplan had the call back."""
     if isinstance(here.session, GoneSession):
         return here.session.hung_up_at
-    return _moment(here.session.channel.variable("exo_gone_at")) or datetime.now(UTC)
+    return _moment(here.session.channel.variable("exo_gone_at")) or utcnow()
 
 
 def _moment(micros: str) -> datetime | None:
@@ -93,7 +94,7 @@ def _moment(micros: str) -> datetime | None:
 def draw_end(here: Here, leg: Leg, complete: Headers | None, *, alone: bool) -> None:
     """The leg's end from what the caller's leg shows right behind its bridge. `alone`: no other phone rang with it."""
     at = None if complete is None else _moment(complete.get("Event-Date-Timestamp"))
-    _draw(here, leg, complete, at or datetime.now(UTC), alone=alone)
+    _draw(here, leg, complete, at or utcnow(), alone=alone)
 
 
 def _draw(here: Here, leg: Leg, complete: Headers | None, at: datetime, *, alone: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -40,15 +40,20 @@ def send(
     seconds: float,
     wait: bool,
     hold: Prompt | None,
+    shown: Callable[[], Mapping[str, Any]],
     **evidence: Any,
 ) -> bool:
     """Sends by `deliver`, which never raises and ends within `seconds`. Waits for it, or lets it run beside the call.
 
+    Where nothing is sent (`Parts.sends`) the journey has the message itself, as `shown` tells it without its secrets.
     False if it was waited for and did not go out.
     """
     if here.data:
         here.came_back("the message was under way")
         here.note("C", f"{kind}.once", "It was under way when the call's socket was lost, and is not sent again")
+        return True
+    if not here.parts.sends:
+        here.note("C", f"{kind}.unsent", f"{what}: not sent in this trial", message=shown(), **evidence)
         return True
     here.note("C", f"{kind}.sending", what, **evidence)
     here.keep(sending=True)

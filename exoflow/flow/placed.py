@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 
 import gevent
 
 from exoflow.calls.call import Call
 from exoflow.calls.model import CalledBack, CallFacts, CallState, Placed
+from exoflow.clock import utcnow
 from exoflow.config.model import Account, Flow
 from exoflow.config.steps import (
     MAX_RING_SECONDS,
@@ -138,7 +139,7 @@ def not_reached(
     )
     code = f"placed.{outcome}"
     call.note("G", code, f"{call.state.facts.caller}: {meaning}", at=at, q850=q850, cause=cause, alerting=alerting)
-    call.caller_gone(at or datetime.now(UTC), cause, q850, "switch")
+    call.caller_gone(at or utcnow(), cause, q850, "switch")
     call.close("missed", code)
 
 
@@ -156,7 +157,7 @@ def limited(state: CallState, lines: Lines) -> Iterator[None]:
     if placed is None or answered is None:
         yield
         return
-    left = placed.limit - (datetime.now(UTC) - answered).total_seconds()
+    left = placed.limit - (utcnow() - answered).total_seconds()
     timer = gevent.spawn_later(max(0.0, left), _cut, lines, state.facts.channel)
     try:
         yield

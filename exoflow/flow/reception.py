@@ -12,6 +12,7 @@ from exoflow.calls.book import CallBook
 from exoflow.calls.call import Call
 from exoflow.calls.cdr import PLACED, CallEnd
 from exoflow.calls.model import CallFacts
+from exoflow.clock import utcnow
 from exoflow.config.model import Account, Route
 from exoflow.errors import CallEnded
 from exoflow.esl.codec import Headers
@@ -187,7 +188,7 @@ def _created(channel: Headers) -> datetime:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.fromtimestamp(int(text) / 1e6, UTC) if text.isascii() and text.isdigit() else datetime.now(UTC)
+    return datetime.fromtimestamp(int(text) / 1e6, UTC) if text.isascii() and text.isdigit() else utcnow()
 
 
 def _turn_away(session: CallSession | GoneSession, call: Call, routes: list[Route]) -> None:

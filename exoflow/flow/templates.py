@@ -7,13 +7,14 @@ so that it can begin no further part of it. A value is put in once: braces in it
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 from exoflow.calls.model import CallOutcome
 from exoflow.characters import one_line
+from exoflow.clock import utcnow
 from exoflow.config.templates import BUILT_IN, filled, is_template, names_in
 from exoflow.config.values import MAX_VARIABLE_CHARS
 from exoflow.crm.mask import mask_url
@@ -129,7 +130,7 @@ def built_in(here: Here, name: str) -> str:
         case "step":
             return here.step
         case "time":  # at which the step began, also when the call has come back
-            return here.call.state.progress.get("time") or local_time(here, datetime.now(UTC))
+            return here.call.state.progress.get("time") or local_time(here, utcnow())
         case "outcome":
             return _outcome(here)
         case "reason":
@@ -151,7 +152,7 @@ def _recording(here: Here) -> str:
     """Where the last recording can be fetched; empty without `web.public_url`."""
     state, links = here.call.state, here.parts.links
     usable = [recording for recording in state.recordings if recording.state != "failed"]
-    return "" if links is None or not usable else links.urls(state, here.account, datetime.now(UTC))(usable[-1])
+    return "" if links is None or not usable else links.urls(state, here.account, utcnow())(usable[-1])
 
 
 def _url_text(text: str) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from gevent.event import Event as Signal
 
+from exoflow.clock import utcnow
 from exoflow.esl.codec import Event
 from exoflow.telephony.causes import of_leg
 
@@ -103,7 +104,7 @@ def moment(event: Event) -> datetime:
     known = _stage(event, "Hangup") if event.name == "CHANNEL_HANGUP_COMPLETE" else None
     if known is not None:
         return known
-    return datetime.fromtimestamp(event.microseconds / 1e6, UTC) if event.microseconds else datetime.now(UTC)
+    return datetime.fromtimestamp(event.microseconds / 1e6, UTC) if event.microseconds else utcnow()
 
 
 def _stage(event: Event, what: str) -> datetime | None:

@@ -16,6 +16,8 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from exoflow.clock import utcnow
+
 LOOK_SECONDS = 0.0005  # wall seconds between two questions whether the app is still busy, when nothing else tells
 IDLE_LOOKS = 2  # hub cycles without any event before the clock jumps: the second sees what the first one's answers caused
 
@@ -54,8 +56,12 @@ class Clock:
         if speed <= 0:
             raise ValueError("speed must be above 0")
         self.speed = speed
-        self._epoch = time.time()
+        self._epoch = utcnow().timestamp()
         self._started = time.monotonic()
+
+    def follow(self) -> None:
+        """Tells the time that calls go by, from now on."""
+        self._epoch = utcnow().timestamp() - self.elapsed()
 
     def elapsed(self) -> float:
         """Seconds of switch time since the switch was made."""

@@ -34,8 +34,12 @@ class Rehearsal:
         agents: Scripts | None = None,
         default_agent: AgentScript | None = None,
         scratch: Path | None = None,
+        recordings: Path | None = None,
     ) -> None:
-        """`scratch`: a folder for store, recordings and prompts instead of the configuration's own."""
+        """`scratch`: a folder for store, recordings and prompts instead of the configuration's own. `recordings`: one for the
+        recordings, whatever becomes of the others."""
+        if recordings is None:
+            recordings = config.switch.recordings if scratch is None else scratch / "recordings"
         password = secrets.token_hex(16)
         # FreeSWITCH's `exo_trunk` is the span's or gateway's name
         trunks = {trunk.span or trunk.gateway or name: trunk.channels for name, trunk in config.trunks.items()}
@@ -43,7 +47,7 @@ class Rehearsal:
             ("127.0.0.1", 1),  # until `serve_at` tells where the app is: nothing answers on port 1
             password=password,
             trunk=trunks,
-            recordings=config.switch.recordings if scratch is None else scratch / "recordings",
+            recordings=recordings,
             cdr=config.switch.cdr if scratch is None else scratch / "cdr",
             speed=speed,
             agents=agents,
@@ -54,11 +58,16 @@ class Rehearsal:
         event_socket = EventSocket(host=host, port=port, password=SecretStr(password))
         # what is written into `fallback` a real FreeSWITCH may be reading
         changes: dict[str, object] = {"listen": "127.0.0.1:0", "event_socket": event_socket, "fallback": None}
-        self.config = config
+        changes["recordings"] = recordings
+        web = config.web and config.web.model_copy(update={"listen": "127.0.0.1:0"})
+        self.config = replace(config, web=web)
         if scratch is not None:
-            changes["recordings"], changes["cdr"] = scratch / "recordings", scratch / "cdr"
+            changes["cdr"] = scratch / "cdr"
             prompts = config.prompts.model_copy(update={"engine": "text", "folder": scratch / "prompts"})
-            self.config = replace(self.config, store=f"sqlite:///{scratch / 'exoflow.db'}", prompts=prompts)
+            web = web and web.model_copy(update={"link_secret_file": None})  # made beside the store
+            spill = config.spill and scratch / "spill"
+            store = f"sqlite:///{scratch / 'exoflow.db'}"
+            self.config = replace(self.config, store=store, prompts=prompts, web=web, spill=spill)
         self.config = replace(self.config, switch=config.switch.model_copy(update=changes))
 
     def serve_at(self, address: tuple[str, int]) -> None:

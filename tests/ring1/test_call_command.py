@@ -89,7 +89,7 @@ def test_typed_keys_lead_to_an_agent_and_the_times_are_told(terminals: list[Term
     shown = terminal.rest()
     assert "presses 2" in shown
     assert "ring after" in shown
-    talk = float(shown.partition("talk ")[2].partition(" s")[0])
+    talk = float(shown.partition(", talk ")[2].partition(" s")[0])
     assert 2.5 < talk < 6, shown
 
 

@@ -49,7 +49,7 @@ def test_a_call_from_the_terminal_shows_what_the_caller_meets(demo: tuple[Path, 
         assert line in ran.stdout, ran.stdout
 
 
-def test_a_call_to_nobodys_number_is_told(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_a_number_that_is_not_ours_is_told_with_those_that_are(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = demo
     ran = exoflow(
         "call",
@@ -63,8 +63,9 @@ def test_a_call_to_nobodys_number_is_told(demo: tuple[Path, subprocess.Completed
         "-",
         folder=folder,
     )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "refused" in ran.stdout
+    assert ran.returncode == 2, ran.stdout + ran.stderr
+    assert "'+918030752499' is no number of ours" in ran.stderr
+    assert f"{NUMBER}  Acme Appliances (acme), flow main" in ran.stderr
 
 
 def test_what_is_no_number_is_refused(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
 from functools import partial
 
 from exoflow.agents.staff import Picked
 from exoflow.calls.model import Leg, Recording
+from exoflow.clock import utcnow
 from exoflow.config.steps import Connect as ConnectSettings
 from exoflow.config.steps import ConnectStep
 from exoflow.crm.dialect import UNDER_WAY
@@ -173,7 +173,7 @@ def _recording(here: Here, channels: int) -> Recording:
     """This visit's: the record has it once there was a talk."""
     path = here.data.get("recording")
     if path is None:
-        recording = recordings.new(here, "talk", channels, datetime.now(UTC))
+        recording = recordings.new(here, "talk", channels, utcnow())
         here.keep(recording=recording.path, channels=channels)
         return recording
     known = next((one for one in here.call.state.recordings if one.path == path), None)

@@ -18,8 +18,9 @@ class Mail:
 
     Branches: `next`; `failed`, if set, when the server is not there, too slow, or refuses.
     Caller gone: works as ever. Store gone: works as ever. CRM gone: works as ever; for a mail server that is gone see `failed`.
-    Journey: mail.sending (evidence to, subject); then mail.sent (evidence ms), or mail.connect, mail.tls, mail.login,
-    mail.refused, mail.protocol, mail.timeout with the cure; mail.no_server or mail.no_receiver (the configuration lacks it);
+    Journey: mail.sending (evidence to, subject), or mail.unsent in a trial (evidence message); then
+    mail.sent (evidence ms), or mail.connect, mail.tls, mail.login, mail.refused, mail.protocol,
+    mail.timeout with the cure; mail.no_server or mail.no_receiver (the configuration lacks it);
     mail.once (under way when the call's socket was lost).
     """
 
@@ -44,6 +45,7 @@ class Mail:
             seconds=step.mail.timeout,
             wait=step.failed is not None,
             hold=step.mail.hold,
+            shown=lambda: {"text": Texts(here, seen=True).text(step.mail.text)},
             to=to,
             subject=Texts(here, seen=True).line(step.mail.subject),
             unset=texts.unset,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 
 from exoflow.calls.payload import iso
+from exoflow.clock import by_machine, utcnow
 from exoflow.config.actions import PageStep
 from exoflow.crm import signing
 from exoflow.flow.here import Here
@@ -23,9 +24,10 @@ class Page:
 
     Branches: `next`.
     Caller gone: works as ever. Store gone: works as ever. CRM gone: only the journey tells of a receiver that is gone.
-    Journey: page.sending; then page.sent (evidence url, status, ms, answer), or page.<status>, page.timeout, page.body,
-    page.refused, page.dns, page.tls, page.address, page.reset, page.url, page.secret with the cure; page.once (under way when
-    the call's socket was lost).
+    Journey: page.sending, or page.unsent in a trial (evidence message); then page.sent (evidence
+    url, status, ms, answer), or page.<status>, page.timeout, page.body, page.refused, page.dns,
+    page.tls, page.address, page.reset, page.url, page.secret with the cure; page.once (under way
+    when the call's socket was lost).
     """
 
     needs_caller = False
@@ -33,7 +35,7 @@ class Page:
     def run(self, here: Here, step: PageStep) -> str:
         page, texts = step.page, Texts(here, seen=True)
         text = texts.text(page.text)
-        now = datetime.now(UTC)
+        now = utcnow()
         body, where = _body(here, text, now), address(here, page.url)
         send(
             here,
@@ -43,6 +45,7 @@ class Page:
             seconds=page.timeout,
             wait=False,
             hold=None,
+            shown=lambda: {"url": where.shown, "text": text},
             unset=list(dict.fromkeys([*texts.unset, *where.unset])),
         )
         return "next"
@@ -91,7 +94,7 @@ def _deliver(here: Here, step: PageStep, where: Address, body: bytes, now: datet
 
 def _signed(here: Here, body: bytes, now: datetime) -> dict[str, str]:
     """Headers of Standard Webhooks; without a secret only the id and the time. Raises BadSecret."""
-    message, timestamp = f"msg_{uuid.uuid4().hex}", int(now.timestamp())
+    message, timestamp = f"msg_{uuid.uuid4().hex}", int(by_machine(now).timestamp())
     secret = here.account.deliveries.secret_text() if here.account.deliveries is not None else None
     if secret is None:
         return {"webhook-id": message, "webhook-timestamp": str(timestamp)}

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from exoflow.config.actions import SmsStep
 from exoflow.config.stepbase import FromEnvironment
 from exoflow.crm.http import Answer
+from exoflow.crm.mask import mask_values
 from exoflow.flow.here import Here
 from exoflow.flow.messages import by_http, send
 from exoflow.flow.templates import Texts, address
@@ -26,8 +27,9 @@ class Sms:
 
     Branches: `next`; `failed`, if set, when the provider is not there, too slow, or answers other than 2xx.
     Caller gone: works as ever. Store gone: works as ever. CRM gone: works as ever; for a provider that is gone see `failed`.
-    Journey: sms.sending; then sms.sent (evidence url, status, ms, answer), or sms.<status>, sms.timeout, sms.body, sms.refused,
-    sms.dns, sms.tls, sms.address, sms.reset, sms.url with the cure; sms.once (under way when the call's socket was lost).
+    Journey: sms.sending, or sms.unsent in a trial (evidence message); then sms.sent (evidence url, status, ms, answer), or
+    sms.<status>, sms.timeout, sms.body, sms.refused, sms.dns, sms.tls, sms.address, sms.reset, sms.url with the cure; sms.once
+    (under way when the call's socket was lost).
     """
 
     needs_caller = False
@@ -57,12 +59,21 @@ class Sms:
             seconds=sms.timeout,
             wait=step.failed is not None,
             hold=sms.hold,
+            shown=lambda: {"url": where.shown} | _fields(here, step),
             unset=unset,
         )
         return "next" if good else "failed"
 
     def gone(self, here: Here, step: SmsStep) -> str:
         return "next"
+
+
+def _fields(here: Here, step: SmsStep) -> dict[str, Any]:
+    """The form or JSON body as people may see it."""
+    seen, sms = Texts(here, seen=True), step.sms
+    filled = seen.json(sms.json_body) if sms.json_body is not None else seen.json(sms.form or {})
+    shown: dict[str, Any] = mask_values(filled, here.account.crm.mask)
+    return shown
 
 
 def _header(texts: Texts, value: SecretStr) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 
 from exoflow.calls.model import Recording
+from exoflow.clock import utcnow
 from exoflow.config.steps import Voicemail as VoicemailSettings
 from exoflow.config.steps import VoicemailStep
 from exoflow.errors import CallEnded, DeadlineExceeded
@@ -74,7 +74,7 @@ def _taken(here: Here, recording: Recording, text: str) -> None:
 
 
 def _begin(here: Here) -> Recording:
-    recording = recordings.new(here, "voicemail", 1, datetime.now(UTC))
+    recording = recordings.new(here, "voicemail", 1, utcnow())
     here.call.add_recording(recording)
     here.keep(recording=recording.path)
     if problem := recordings.unwritable(recording):
