@@ -170,7 +170,7 @@ def test_the_crm_and_the_step_decide_on_recording(hall: Start, step: str, told: 
         (Reply(500, b"oops"), "crm.500"),
         (Reply(200, b"", delay=1), "crm.timeout"),
         (Reply(200, b"<html><body>Login</body></html>", "text/html"), "crm.bad_answer"),
-        (Reply(200, b"09876543210;09876543211"), "crm.bad_answer"),
+        (Reply(200, b"09876543210|09876543211"), "crm.bad_answer"),
         (Reply(200, b'{"destination": {"numbers": ["+919876543210"', "application/json"), "crm.bad_answer"),
         (Reply(200, b'{"numbers": ["+919876543210"]}', "application/json"), "crm.bad_answer"),
         (Reply.agents(ASHA, record="yes"), "crm.bad_answer"),
