@@ -48,6 +48,7 @@ class Seeker:
     call: str  # its id
     team: str | None = None  # the group that is rung; None: numbers that the CRM or the step names
     first: str | None = None  # who is tried before all others: the caller's last agent
+    channel: str = ""  # the caller's, which dials; empty: it is not there yet
 
 
 class PassedOver(NamedTuple):
@@ -143,7 +144,8 @@ class Staff:
 
     def claim(self, seeker: Seeker, number: str, leg: str) -> bool:
         """This one, for this leg; False if he is engaged."""
-        return self.claims.claim(number, leg, seeker.call, _lines(_people(seeker.account).get(number)))
+        lines = _lines(_people(seeker.account).get(number))
+        return self.claims.claim(number, leg, seeker.call, lines, dialler=seeker.channel)
 
     def ended(self, legs: Sequence[Leg]) -> None:
         """An attempt is over, with its talk."""

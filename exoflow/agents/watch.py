@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import gevent
 from gevent.event import Event
 
-from exoflow.agents.claims import Claims
+from exoflow.agents.claims import Claim, Claims
 from exoflow.calls.model import CallState
 from exoflow.errors import ExoflowError
 from exoflow.lines.listing import Channel
@@ -73,17 +73,24 @@ class Watch:
             for channel in self._switch.channels() if listed else ():
                 if channel.direction == "outbound":
                     self._claims.listed(channel.uuid, channel.dialled)
-            asked = [claim.channel for claim in self._claims.unowned]
-            there = self._switch.existing(asked) if asked else set()
+            asked = list(self._claims.unowned)
+            there = self._living(asked)
+            # asked for after that: it keeps a channel that hangs up, whose phone may ring until its end is done
+            left = {channel.uuid for channel in self._switch.channels()} if _missing(asked, there) else set()
         except ExoflowError as error:
             log.warning("claims are held against the switch later: %s", error)
             return
         before = self._claims.found_over
-        for uuid in asked:
-            if uuid not in there:
-                self._claims.missing(uuid)
+        for claim in asked:
+            self._claims.looked(claim, there, left)
         if over := self._claims.found_over - before:
-            log.info("%d claims end, for the switch has no channel of them any more", over)
+            log.info("%d claims end: the switch has no channel of them any more, nor one that could dial them", over)
+
+    def _living(self, asked: Sequence[Claim]) -> set[str]:
+        """Those of their channels that live; callers first: one that is gone dials nothing more."""
+        diallers = {claim.dialler for claim in asked if claim.dialler and not claim.seen}
+        channels = [*diallers, *(claim.channel for claim in asked)]
+        return self._switch.existing(channels) if channels else set()
 
     def _remember(self) -> None:
         """Legs that may yet be dialled by their calls when those come back, and callers who are on the line."""
@@ -95,9 +102,16 @@ class Watch:
         for state in states:
             facts = state.facts
             for leg in state.legs:
-                if leg.released_at is None:
-                    self._claims.recall(leg.number, leg.uuid, facts.id, seen=leg.seen)
+                if leg.outcome == "ringing" and leg.released_at is None:
+                    self._claims.recall(leg.number, leg.uuid, facts.id, seen=leg.seen, dialler=facts.channel)
             if facts.caller is not None and state.ended_at is None:
-                self._claims.recall(facts.caller, facts.channel, facts.id, seen=True, calls_us=True)
+                # of a call that we place the channel may not have begun
+                seen = facts.placed is None or state.ring_at is not None or state.answered_at is not None
+                self._claims.recall(facts.caller, facts.channel, facts.id, seen=seen, calls_us=True)
         if states:
             self._look(listed=False)
+
+
+def _missing(asked: Sequence[Claim], there: set[str]) -> bool:
+    """Is the list needed: does the switch show no channel of one of them?"""
+    return any(claim.channel not in there and (claim.seen or claim.dialler not in there) for claim in asked)

@@ -16,11 +16,14 @@ from exoflow.calls.model import CallState, Recording
 from exoflow.calls.net import Net
 from exoflow.config.model import Config
 from exoflow.errors import ExoflowError
+from exoflow.lines.listing import Channel
 
 log = logging.getLogger("exoflow.net")
 
 LOOK_SECONDS = 5.0  # between two looks at what may be lost: well below GONE_SECONDS, and one list of channels each
-GONE_SECONDS = 12.0  # without channel and CDR, before a call is lost: FreeSWITCH writes the file before it lets the channel go
+# without channel and CDR, before a call is lost: FreeSWITCH writes the file before the channel leaves its list
+GONE_SECONDS = 12.0
+UNBORN_SECONDS = 60.0  # a placed call whose channel nobody has seen: on a full CPU `originate` begins late
 REENTRY_SECONDS = 5.0  # the same where CDRs are not read: the dialplan gives a call back within 0.1 s of its socket's end
 
 RESTARTED = "FreeSWITCH ended during the call and was started again: look why in its log and in the system's"
@@ -40,6 +43,8 @@ class Switch(Protocol):
     def up(self) -> bool: ...
 
     def exists(self, channel: str) -> bool: ...
+
+    def channels(self) -> list[Channel]: ...
 
     def core(self) -> str: ...
 
@@ -86,16 +91,25 @@ class LostCalls:
         restarted = bool(self._core) and core != self._core
         self._core = core
         now, gone = time.monotonic(), {}
-        patience = REENTRY_SECONDS if self._net is None else GONE_SECONDS
-        for state, here in self._without_session():
+        absent = [one for one in self._without_session() if not self._switch.exists(one[0].facts.channel)]
+        # a channel that hangs up no longer exists, and its CDR comes when its thread gets to it: the list has it until then
+        listed = {channel.uuid for channel in self._switch.channels()} if absent else set()
+        for state, here in absent:
             channel = state.facts.channel
-            if self._switch.exists(channel):
+            if channel in listed:
                 continue
             gone[channel] = self._gone.get(channel, now)
+            patience = self._patience(state)
             # a look at the folder comes right before the end, for the file may just have been written
             if (restarted or now - gone[channel] >= patience) and self._nobody_has(channel):
                 self._close(state, here=here, restarted=restarted)
         self._gone = gone
+
+    def _patience(self, state: CallState) -> float:
+        """For how long its channel must have been gone."""
+        if state.facts.placed is not None and state.ring_at is None and state.answered_at is None:
+            return UNBORN_SECONDS
+        return REENTRY_SECONDS if self._net is None else GONE_SECONDS
 
     def _without_session(self) -> Iterator[tuple[CallState, bool]]:
         """With each whether this process had it."""

@@ -14,7 +14,7 @@ from exoflow.agents.staff import Picked
 from exoflow.calls.model import Leg
 from exoflow.clock import utcnow
 from exoflow.config.model import Trunk
-from exoflow.errors import CallEnded, DeadlineExceeded
+from exoflow.errors import CallEnded, CommandRefused, DeadlineExceeded
 from exoflow.esl.codec import Headers
 from exoflow.flow import legends, placed
 from exoflow.flow.here import Here
@@ -65,6 +65,7 @@ def attempt(here: Here, picked: Sequence[Picked], trunk_name: str, trunk: Trunk,
     legs = under_way(here) or _begun(here, picked, trunk_name)
     if any(leg.outcome == "ringing" for leg in legs):
         if here.has_ended:
+            _done(here, legs, here.session.channel)
             legends.settle_unheard(here, legs)
             here.perform("bridge", lambda: "", deadline=0)
             if talk_of(legs) is not None:
@@ -140,7 +141,11 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
         complete: Headers | None = None
         here.session.lease_off()  # it would take the caller out of the talk
         try:
-            complete = here.perform("bridge", lambda: dialled, deadline=deadline)
+            complete = here.perform("bridge", partial(_told, here, legs, dialled), deadline=deadline)
+            _done(here, legs, complete)
+        except CommandRefused:
+            _done(here, legs, None)
+            raise
         except CallEnded as error:
             ended = error
         except DeadlineExceeded:
@@ -166,6 +171,18 @@ def _dial(here: Here, legs: Sequence[Leg], trunk: Trunk, how: How) -> None:
         legends.tell(here, leg)
     if ended is not None:
         raise ended
+
+
+def _told(here: Here, legs: Sequence[Leg], dialled: str) -> str:
+    """The bridge's argument, which goes to the switch now: until its end is told the phones may yet ring."""
+    here.parts.staff.claims.told([leg.uuid for leg in legs])
+    return dialled
+
+
+def _done(here: Here, legs: Sequence[Leg], shown: Headers | None) -> None:
+    """The bridge has ended, or was refused: what the caller's leg shows of these, for their claims."""
+    for leg in legs:
+        here.parts.staff.claims.done(leg.uuid, made=legends.made(shown, leg))
 
 
 def _changed(here: Here, leg: Leg, events: LegEvents, *, asked: bool, alone: bool) -> None:

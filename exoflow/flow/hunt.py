@@ -86,7 +86,8 @@ class _Hunt:
     def _made_seeker(self) -> Seeker:
         """With the caller's own agent, looked for once in a visit."""
         here = self._here
-        seeker = Seeker(here.account_id, here.account, here.flow_name, here.call.id, self._plan.team)
+        channel = here.session.uuid
+        seeker = Seeker(here.account_id, here.account, here.flow_name, here.call.id, self._plan.team, channel=channel)
         first = here.data.get("own")
         if first is None and not here.data.get("tried"):
             first = self._staff.last_agent(seeker, self._plan.candidates, here.call.state.facts.caller)

@@ -39,6 +39,15 @@ def connected(complete: Headers | None, leg: Leg) -> bool:
     return complete is not None and leg.uuid in (complete.variable("bridge_uuid"), complete.variable("last_bridge_to"))
 
 
+def made(shown: Headers | None, leg: Leg) -> bool:
+    """By the caller's leg: did this one come to be? Its own events come on another connection, perhaps later."""
+    if shown is None:
+        return False
+    # `uuid;name;digits` of each that was dialled (switch_ivr_originate.c:3211)
+    begun = [one.partition(";")[0] for one in array(shown.variable("originated_legs"))]
+    return leg.uuid in begun or connected(shown, leg)
+
+
 def settle_unheard(here: Here, legs: Sequence[Leg]) -> None:
     """An attempt that ended while the call was away: by the CDRs of the agents' legs, else by what the caller's leg shows."""
     folder = here.parts.config.switch.cdr

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 
 import gevent
+from gevent.event import AsyncResult
 
 from exoflow.agents.claims import Claims
 from exoflow.calls.book import CallBook
 from exoflow.calls.call import Call
 from exoflow.calls.model import CallFacts, CallState, Placed
 from exoflow.config.model import Account, Config, Number, Trunk
-from exoflow.errors import DeadlineExceeded, Disconnected, ExoflowError
+from exoflow.errors import CommandRefused, DeadlineExceeded, Disconnected, ExoflowError, UnsafeText
 from exoflow.flow import placed
 from exoflow.flow.variables import REFUSED
 from exoflow.lines import dialling, trunks
@@ -163,12 +165,15 @@ class Placing:
 
     def _originate(self, call: Call, dial_string: str, seconds: int, events: LegEvents) -> None:
         facts = call.state.facts
-        with self._lines.originate(dial_string, facts.dialled_raw, facts.channel) as job:
+        with self._told_to(dial_string, facts) as job:
             job.wait(seconds + END_SECONDS)
             if not job.ready():
                 self._lines.kill(facts.channel, "RECOVERY_ON_TIMER_EXPIRE")
                 job.wait(RELEASE_SECONDS)
             printed: str = job.get() if job.ready() else ""
+            if job.ready():
+                made = dialling.answered(printed) or events.setup_at is not None
+                self._claims.done(facts.channel, made=made)
         if dialling.answered(printed):
             return
         if events.setup_at is not None:
@@ -178,6 +183,17 @@ class Placing:
         placed.not_reached(
             call, cause, events.q850, events.released_at, had_leg=events.setup_at is not None, announced=announced
         )
+
+    @contextmanager
+    def _told_to(self, dial_string: str, facts: CallFacts) -> Iterator[AsyncResult]:
+        """As Lines.originate, which the claim is to know of before the switch does."""
+        self._claims.told([facts.channel])
+        try:
+            with self._lines.originate(dial_string, facts.dialled_raw, facts.channel) as job:
+                yield job
+        except (CommandRefused, UnsafeText):
+            self._claims.done(facts.channel, made=False)
+            raise
 
 
 def _lines_of(call: Call) -> int:

@@ -78,7 +78,7 @@ class _Turn:
         self._here, self._settings, self._plan = here, settings, plan
         self._staff, self._queues = here.parts.staff, here.parts.staff.queues
         self._key = (here.account_id, str(plan.team))
-        self._seeker = Seeker(here.account_id, here.account, here.flow_name, here.call.id, plan.team)
+        self._seeker = Seeker(here.account_id, here.account, here.flow_name, here.call.id, plan.team, channel=here.session.uuid)
         kept = here.data.get("queue")
         self._entered = self._staff.clock() if kept is None else datetime.fromisoformat(kept["since"])
         self._older = _place_before(here, plan)

@@ -60,7 +60,7 @@ def next_plan(here: Here, plan: Plan) -> tuple[Plan, Sequence[Picked]] | None:
 
 def _claimed(here: Here, agent: Candidate) -> list[Picked]:
     """The agent who has just talked, before the time after a talk (`wrap_up`) counts; nobody if another call has the agent."""
-    seeker = Seeker(here.account_id, here.account, here.flow_name, here.call.id, None)
+    seeker = Seeker(here.account_id, here.account, here.flow_name, here.call.id, None, channel=here.session.uuid)
     leg = str(uuid.uuid4())
     return [Picked(agent, leg)] if here.parts.staff.claim(seeker, agent.number, leg) else []
 

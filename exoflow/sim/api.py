@@ -148,7 +148,8 @@ def _status(switch: EmbeddedSwitch, arguments: str) -> str:
 def _show(switch: EmbeddedSwitch, arguments: str) -> str:
     if not arguments.startswith("channels"):
         return "-USAGE: show channels [as json]\n"
-    rows = [_row(channel) for channel in switch.channels.values()]
+    newest = switch.clock.micros() - int(switch.list_lag_seconds * 1e6)
+    rows = [_row(channel) for channel in switch.channels.values() if channel.created <= newest]
     if "as json" in arguments:
         # an empty table has no `rows` at all
         table: dict[str, object] = {"row_count": len(rows), "rows": rows} if rows else {"row_count": 0}

@@ -63,6 +63,7 @@ class Session:
         self.away = False  # transferred, and not yet there
         self.digits: deque[tuple[str, bool]] = deque()  # keys that wait; is each to be kept out of log and CDR?
         self.listeners: list[Listener] = []
+        self.starved = False  # does the thread wait for a CPU?
         self.served = False  # did anything of the app run since the last `socket`?
         self.timers: list[Timer] = []
         self.ran: list[tuple[str, str | None, int]] = []  # application, argument, microseconds: the CDR's log
@@ -158,7 +159,7 @@ class Session:
 
     def mind_clock(self) -> None:
         """While the call is parked for an app that has nothing running on it, the app owes a command and the clock waits."""
-        owes = self.listeners and not self.channel.hung_up and self.running[-1:] == ["socket"]
+        owes = self.listeners and not self.channel.hung_up and self.running[-1:] == ["socket"] and not self.starved
         (self.switch.clock.hold if owes else self.switch.clock.release)(self)
 
     # --- the thread ---
@@ -305,6 +306,7 @@ class Session:
         if inside and not self.channel.hung_up:
             lock = "with" if locked else "without"
             self.switch.complain("nested", f"{application} ({lock} event-lock) runs inside {inside[-1]}", self)
+        self._starve(self.switch.late_commands.get(application, 0.0))
         self.channel.set("app_uuid", command.get("event-uuid"))
         self.channel.set("app_uuid_name", command.get("event-uuid-name"))
         clock = self.switch.clock
@@ -312,6 +314,16 @@ class Session:
             started = clock.elapsed()
             if not self.execute(application, argument) or not self.ready() or clock.elapsed() - started < LOOP_SECONDS:
                 break
+
+    def _starve(self, seconds: float) -> None:
+        """The thread gets no CPU: it notices nothing, not even that the app has gone; what it was told to do it does then."""
+        if seconds:
+            self.starved = True
+            self.mind_clock()
+            self.switch.pulse()
+            self.switch.clock.sleep(seconds)
+            self.starved = False
+            self.mind_clock()
 
     # --- waiting inside an application ---
 

@@ -106,6 +106,10 @@ class EmbeddedSwitch:
         self.cdr = cdr
         self.killed = False
         self.transfers_disabled = False  # `disable-transfer` of a SIP profile
+        # a box whose CPU is full, in seconds of switch time: from a command's reply to its run, by application; and until
+        # `show channels` lists a new channel
+        self.late_commands: dict[str, float] = {}
+        self.list_lag_seconds = 0.0
         self.channels: dict[str, Channel] = {}
         self.limits: dict[str, int] = {}
         self.violations: list[Violation] = []

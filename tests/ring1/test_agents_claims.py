@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
+from dying import kill
 from eslpeer import event_frame
 from hall import ASHA, BYE, CALLER, MEENA, RAVI, Hall, codes, entry, eventually, outcomes, say
 
-from exoflow.agents.claims import UNSEEN_SECONDS, Claims
+from exoflow.agents.claims import ABSENT_SECONDS, UNBORN_SECONDS, Claims
 from exoflow.agents.watch import Watch
-from exoflow.calls.model import CallFacts, CallState, Leg
+from exoflow.calls.model import CallFacts, CallState, Leg, Placed
 from exoflow.errors import CallEnded, Disconnected
 from exoflow.esl.codec import Event, FrameReader
 from exoflow.lines.listing import Channel
@@ -79,6 +80,28 @@ def test_the_claim_of_a_leg_that_was_seen_ends_when_the_leg_does(claims: Claims)
     assert claims.claim(ASHA, OTHER, "two")
 
 
+def test_a_command_that_may_still_wait_in_the_switch_keeps_the_claim(claims: Claims, clock: Clock) -> None:
+    switch = Switch()
+    switch.callers = {A_LEG}
+    claims.claim(ASHA, LEG, "one", dialler=A_LEG)
+    with claims.attempted([LEG], lambda: True):
+        claims.told([LEG])  # and the attempt was given up
+    clock.now += 3600.0
+    looked_twice(claims, switch, clock)
+    assert not claims.claim(ASHA, OTHER, "two")
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_the_end_of_the_bridge_tells_whether_there_was_a_leg(claims: Claims, made: bool) -> None:
+    claims.claim(ASHA, LEG, "one", dialler=A_LEG)
+    with claims.attempted([LEG], lambda: True):
+        claims.told([LEG])
+        claims.done(LEG, made=made)  # before the leg's own events have come
+    assert claims.claim(ASHA, OTHER, "two") is not made
+    claims.hear(event("CHANNEL_HANGUP_COMPLETE", LEG))
+    assert claims.claim(ASHA, "third", "three") is made
+
+
 def test_without_events_the_attempts_end_is_the_claims(claims: Claims) -> None:
     claims.claim(ASHA, LEG, "one")
     claims.hear(event("CHANNEL_CREATE", LEG))
@@ -131,12 +154,15 @@ class Switch:
 
     def __init__(self) -> None:
         self.legs: dict[str, str] = {}  # uuid: digits
+        self.callers: set[str] = set()
+        self.ending: set[str] = set()  # hung up, and their phones may not know it yet
 
     def channels(self) -> list[Channel]:
-        return [Channel(uuid, "outbound", dialled) for uuid, dialled in self.legs.items()]
+        legs = [Channel(uuid, "outbound", dialled) for uuid, dialled in self.legs.items()]
+        return legs + [Channel(uuid, "inbound", "8030752400") for uuid in self.callers]
 
     def existing(self, channels: Iterable[str]) -> set[str]:
-        return set(channels) & set(self.legs)
+        return set(channels) & (set(self.legs) | self.callers) - self.ending
 
 
 def left(*legs: Leg, caller: str | None = None) -> CallState:
@@ -167,16 +193,83 @@ def test_a_leg_that_the_list_has_not_yet_is_known_from_the_store(claims: Claims)
     assert claims.holders(ASHA)
 
 
-def test_of_legs_that_are_over_nothing_is_claimed(claims: Claims) -> None:
-    looked(claims, Switch(), left(Leg(LEG, 1, ASHA, "PRI1", seen=True), caller=RAVI))
+def looked_twice(claims: Claims, switch: Switch, clock: Clock, *states: CallState) -> None:
+    """So far apart that an absence counts."""
+    looked(claims, switch, *states)
+    clock.now += ABSENT_SECONDS
+    looked(claims, switch)
+
+
+def test_of_legs_that_are_over_nothing_is_claimed(claims: Claims, clock: Clock) -> None:
+    looked_twice(claims, Switch(), clock, left(Leg(LEG, 1, ASHA, "PRI1", seen=True), caller=RAVI))
     assert not len(claims)
     assert claims.found_over == 2
 
 
-def test_a_leg_that_was_not_seen_may_yet_be_dialled_and_is_claimed_for_a_while(claims: Claims, clock: Clock) -> None:
+def test_a_leg_that_another_call_was_given_instead_is_not_claimed_after_a_restart(claims: Claims) -> None:
     switch = Switch()
+    switch.callers = {A_LEG}
+    looked(claims, switch, left(Leg(LEG, 1, ASHA, "PRI1", outcome="engaged")))
+    assert not len(claims)
+
+
+def test_an_absence_counts_when_it_lasts(claims: Claims, clock: Clock) -> None:
+    switch = Switch()
+    claims.hold(ASHA, LEG)
+    looked(claims, switch)
+    clock.now += ABSENT_SECONDS - 0.1
+    looked(claims, switch)
+    assert claims.holders(ASHA)
+    switch.legs = {LEG: "09876543210"}
+    looked(claims, switch)
+    switch.legs.clear()
+    clock.now += ABSENT_SECONDS
+    looked(claims, switch)
+    assert claims.holders(ASHA)  # it was there in between
+
+
+def test_a_leg_that_was_not_made_yet_is_claimed_as_long_as_its_caller_lives(claims: Claims, clock: Clock) -> None:
+    switch = Switch()
+    switch.callers = {A_LEG}
     looked(claims, switch, left(Leg(LEG, 1, ASHA, "PRI1")))
-    clock.now += UNSEEN_SECONDS - 0.1
+    clock.now += 3600.0
+    looked_twice(claims, switch, clock)
+    assert not claims.claim(ASHA, OTHER, "two")
+    switch.legs = {LEG: "09876543210"}  # its bridge was only late
+    looked(claims, switch)
+    switch.callers.clear()
+    looked_twice(claims, switch, clock)
+    assert not claims.claim(ASHA, OTHER, "two")
+    switch.legs.clear()
+    looked_twice(claims, switch, clock)
+    assert claims.claim(ASHA, OTHER, "two")
+
+
+def test_a_leg_that_was_never_made_frees_its_agent_when_its_caller_has_gone(claims: Claims, clock: Clock) -> None:
+    switch = Switch()
+    switch.callers = switch.ending = {A_LEG}  # its thread may still be in the bridge
+    looked_twice(claims, switch, clock, left(Leg(LEG, 1, ASHA, "PRI1")))
+    assert not claims.claim(ASHA, OTHER, "two")
+    switch.callers, switch.ending = set(), set()
+    looked_twice(claims, switch, clock)
+    assert claims.claim(ASHA, OTHER, "two")
+
+
+def test_a_leg_that_hangs_up_is_claimed_until_all_of_its_end_is_done(claims: Claims, clock: Clock) -> None:
+    switch = Switch()
+    switch.legs, switch.ending = {LEG: "09876543210"}, {LEG}
+    looked_twice(claims, switch, clock, left(Leg(LEG, 1, ASHA, "PRI1", seen=True)))
+    assert not claims.claim(ASHA, OTHER, "two")
+    switch.legs.clear()
+    looked_twice(claims, switch, clock)
+    assert claims.claim(ASHA, OTHER, "two")
+
+
+def test_a_placed_call_that_has_not_begun_is_claimed_for_a_minute(claims: Claims, clock: Clock) -> None:
+    switch, call = Switch(), left(caller=ASHA)
+    call.facts.placed = Placed(None, 30, 60)
+    looked(claims, switch, call)
+    clock.now += UNBORN_SECONDS - 0.1
     looked(claims, switch)
     assert not claims.claim(ASHA, OTHER, "two")
     clock.now += 0.2
@@ -285,6 +378,31 @@ def test_without_the_event_socket_agents_are_claimed_all_the_same(hall: Start) -
     _, state = h.run(from_number="+919811100002")
     assert [leg.number for leg in state.legs] == [RAVI]
     h.ended(talks)
+    eventually(lambda: not len(h.service.staff.claims))
+
+
+def test_no_phone_rings_twice_though_a_bridge_comes_long_after_its_command(hall: Start) -> None:
+    h = hall(EVERYBODY, agents={ASHA: AgentScript.answers(1, 900), RAVI: AgentScript.answers(1, 5)})
+    h.switch.late_commands, h.switch.list_lag_seconds = {"bridge": 600.0}, 30.0
+    first = h.call()
+    h.until(lambda: first.session.starved)
+    h.switch.late_commands = {}
+    with h.switch.clock.held():
+        died = h.service
+        kill(h)
+        eventually(lambda: h.service is not died and h.service.staff.claims.holders(ASHA))
+        clock = Clock()
+        clock.now, h.service.staff.claims.clock = h.service.staff.claims.clock(), clock
+        for _ in range(3):
+            h.service.staff.watch._look(listed=True)
+            clock.now += 100.0
+        second = h.call(from_number="+919811100002")
+    state = h.ended(second)
+    assert [leg.number for leg in state.legs] == [RAVI]
+    h.until(lambda: first.talked_at)
+    assert h.switch.rung.count("09876543210") == 1
+    first.hangup()
+    h.ended(first)
     eventually(lambda: not len(h.service.staff.claims))
 
 

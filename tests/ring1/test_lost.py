@@ -14,9 +14,10 @@ from cdrworld import World
 
 from exoflow.calls import lost as lost_module
 from exoflow.calls.lost import LostCalls
-from exoflow.calls.model import Leg, Recording
+from exoflow.calls.model import Leg, Placed, Recording
 from exoflow.calls.wav import repair
 from exoflow.errors import Disconnected
+from exoflow.lines.listing import Channel
 
 CHANNEL = "5f8b28d1-82cc-4a5f-8e6a-ee2b64a21456"
 
@@ -118,12 +119,16 @@ class Switch:
     """What it says when it is asked."""
 
     def __init__(self) -> None:
-        self.up, self.uuid, self.channels, self.answers = True, "core-1", set[str](), True
+        self.up, self.uuid, self.there, self.answers = True, "core-1", set[str](), True
+        self.ending: set[str] = set()  # hung up, and their CDRs are not written yet
 
     def exists(self, channel: str) -> bool:
         if not self.answers:
             raise Disconnected("uuid_exists")
-        return channel in self.channels
+        return channel in self.there
+
+    def channels(self) -> list[Channel]:
+        return [Channel(uuid, "inbound", "8030752400") for uuid in self.there | self.ending]
 
     def core(self) -> str:
         return self.uuid
@@ -149,11 +154,11 @@ def looker(world: World, switch: Switch, *, net: bool = True) -> LostCalls:
 def test_the_switch_died_and_is_back(world: World, switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lost_module, "GONE_SECONDS", 1000.0)
     call = world.call(CHANNEL)
-    switch.channels.add(CHANNEL)
+    switch.there.add(CHANNEL)
     lost = looker(world, switch)
     lost.look()
     assert not call.closed
-    switch.uuid, switch.channels = "core-2", set()
+    switch.uuid, switch.there = "core-2", set()
     lost.look()
     state = world.record()
     assert (state.outcome, state.reason) == ("lost", "switch_lost")
@@ -192,24 +197,28 @@ def test_what_came_back_and_was_closed_here_is_not_lost_afterwards(world: World,
     world.call(CHANNEL)
     world.restart()
     lost = looker(world, switch)
-    switch.channels.add(CHANNEL)
+    switch.there.add(CHANNEL)
     lost.look()
     call = world.book.resume(CHANNEL)
     assert call is not None
     call.close("served")
-    switch.channels.clear()
+    switch.there.clear()
     lost.look()
     assert world.record().outcome == "served"
 
 
-@pytest.mark.parametrize("why", ["a session", "a channel", "a file", "no answer"])
+@pytest.mark.parametrize("why", ["a session", "a channel", "its end", "a file", "not begun", "no answer"])
 def test_who_is_not_lost(world: World, switch: Switch, why: str) -> None:
     call = world.call(CHANNEL)
     lost = looker(world, switch)
     if why == "a session":
         world.sessions.add(CHANNEL)
     elif why == "a channel":
-        switch.channels.add(CHANNEL)
+        switch.there.add(CHANNEL)
+    elif why == "its end":
+        switch.ending.add(CHANNEL)
+    elif why == "not begun":
+        call.state.facts.placed = Placed(None, 30, 60)
     elif why == "a file":
         world.write(CHANNEL, "{", age=0)  # not even whole yet
     else:
