@@ -111,7 +111,8 @@ def _why(config: Config, error: OSError) -> str:
         return TAKEN.format(listen, port)
     if error.errno == errno.EACCES:
         return f"cannot listen on {listen}: this user may not; give `switch.listen` a port from 1024 on"
-    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+    # EINVAL: an IPv6 address that holds on one link only (fe80::…) names no interface
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EINVAL) or isinstance(error, socket.gaierror):
         reason = "no interface of this machine has that address (`ip address` shows them)"
         if isinstance(error, socket.gaierror):
             reason = "that host has no address"

@@ -149,7 +149,7 @@ RULES = {
         ("E801", "not a web address", "CRMs are asked by http or https; scheme, host and port are written out."),
         ("E802", "not a network", "Networks are written as address/bits."),
         ("W803", "private address not allowed", "The HTTP client refuses private addresses that the account does not allow."),
-        ("E804", "store", "This version keeps its data in SQLite."),
+        ("E804", "store", "This version keeps its data in SQLite, in a file with a printable name."),
         (
             "W805",
             "recordings that nobody can fetch",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ from exoflow.telephony.numbers import NumberType, tail_matches, to_e164
 # what may stand in a dial string as a span's or gateway's name (telephony/dialstring.py)
 TRUNK_NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 MAX_PUBLIC_URL = 80  # characters; receivers lose events whose RecordingUrl has more than 140, and the rest of it is 57
+MAX_HOST = 253  # characters of a name (RFC 1035, section 2.3.4, without its length octets)
 MAX_PORT = 65535  # TCP has 16 bits for it
 LISTEN = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$"
 
@@ -40,6 +42,19 @@ def _address(text: str) -> Address:
 def _port_in_range(text: str) -> str:
     if _address(text).port > MAX_PORT:
         raise ValueError(f"the port of `{text}` is above {MAX_PORT}")
+    _host(_address(text).host)
+    return text
+
+
+def _host(text: str) -> str:
+    """A name that can be looked up, or an address. The library of sockets raises UnicodeError and ValueError for others."""
+    try:
+        if ":" in text:
+            IPv6Address(text)
+        elif not text.isprintable() or " " in text or len(text.encode("idna")) > MAX_HOST:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"`{text[:MAX_HOST]}` is no host; write a name or an address, e.g. 127.0.0.1") from None
     return text
 
 
@@ -49,7 +64,9 @@ HostPort = Annotated[str, Field(pattern=LISTEN), AfterValidator(_port_in_range)]
 class EventSocket(Strict):
     """FreeSWITCH's own event socket, which we connect to (mod_event_socket)."""
 
-    host: str = Field("127.0.0.1", description="where FreeSWITCH's event_socket.conf listens")
+    host: Annotated[str, Field(min_length=1), AfterValidator(_host)] = Field(
+        "127.0.0.1", description="where FreeSWITCH's event_socket.conf listens"
+    )
     port: StrictInt = Field(8021, ge=1, le=MAX_PORT, description="its listen-port")
     password: SecretStr | None = Field(None, description="the text itself, or `${NAME}` for an environment variable")
     password_file: Located | None = Field(None, description="file whose first line is the password")

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from exoflow.characters import belongs
+from exoflow.characters import belongs, one_line
 from exoflow.config.findings import did_you_mean
 from exoflow.config.templates import checked
 from exoflow.errors import UnsafeText
@@ -50,6 +50,8 @@ MAX_URL_SECONDS = 15.0  # Exotel's own ceiling; a caller will not wait longer
 def _locate(path: Path, info: ValidationInfo) -> Path:
     """A relative path is meant from the folder of the file that names it (the loader tells it as context)."""
     base: Path | None = (info.context or {}).get("base")
+    if not all(map(belongs, str(path))):
+        raise ValueError(f"`{one_line(str(path), '?')}` has a control character; write the name without")
     return path if base is None else base / path
 
 

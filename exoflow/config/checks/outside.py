@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from exoflow.characters import belongs
 from exoflow.config.draft import AccountDraft, Draft
 from exoflow.config.findings import Finding
 from exoflow.config.model import Address, Main
@@ -23,6 +24,8 @@ def check(draft: Draft) -> Iterator[Finding]:
     if draft.main is not None and (not draft.main.store.startswith(SQLITE) or draft.main.store == SQLITE):
         message = f"this version keeps its data in SQLite; write e.g. `store: {SQLITE}exoflow.db`"
         yield draft.main_document.at("E804", message, "store")
+    elif draft.main is not None and not all(map(belongs, draft.main.store)):
+        yield draft.main_document.at("E804", "the file's name has a control character; write it without", "store")
     if draft.main is not None and draft.main.switch.cdr is None:
         message = (
             "how calls end while exoflow is away stays unknown; write `cdr:` and the folder that vars.xml calls exoflow_cdr_dir"
