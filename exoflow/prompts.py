@@ -29,11 +29,14 @@ from exoflow.config.spoken_texts import rendered
 from exoflow.config.stepbase import Block
 from exoflow.config.steps import Prompt, Step
 from exoflow.errors import PromptError
+from exoflow.soundfiles import why_no_sound
 
 # Tones of mod_tone_stream: `%(on ms, off ms, Hz…)`, `v=` in dB. Nothing here can be a missing file.
 RINGBACK = "tone_stream://%(400,200,400,450);%(400,2000,400,450);loops=-1"  # India's (facts, pri-and-freetdm.md section 8)
 BEEP = "tone_stream://v=-14;%(500,0,1000)"  # speak now
 PLEASE_HOLD = "tone_stream://v=-20;%(150,100,440);%(150,0,554)"
+GONE = "is not there"  # as `PromptBook.problem` says
+MAX_LOOKED_AT = 10_000  # sounds that are remembered; a flow of 2,000 steps in three languages has 6,000
 PROMPT_GONE = PLEASE_HOLD  # in place of a prompt whose file was taken away since the start
 
 ENGINE_SECONDS = 60  # for one text of at most 2000 characters; espeak-ng takes 0.1
@@ -64,6 +67,7 @@ class PromptBook:
 
     def __init__(self, prompts: Prompts) -> None:
         self._prompts = prompts
+        self._looked_at: dict[str, tuple[tuple[int, int, int], str]] = {}  # by file: what it was, and why it is no sound
 
     def path(self, prompt: Prompt) -> Path:
         """The prompt's WAV, absolute and without `..`, which the switch is never given; whether it is there or not."""
@@ -74,13 +78,29 @@ class PromptBook:
         return os.path.realpath(prompt_file(self._prompts, prompt))
 
     def sound(self, prompt: Prompt) -> str:
-        """What the switch shall play: the WAV, or a short tone if it is gone since the start.
+        """What the switch shall play: the file, or a short tone if it is gone since the start or is no sound (`problem`).
 
-        `play_and_get_digits` with a missing file burns all its tries without collecting a digit (facts,
-        pri-and-freetdm.md section 10), so each play looks first.
+        FreeSWITCH asks for no key where it cannot open a sound, and a ringback would be silence, so each play looks first.
         """
+        return PROMPT_GONE if self.problem(prompt) else self.file(prompt)
+
+    def problem(self, prompt: Prompt) -> str:
+        """Why the prompt's file cannot be played; empty if nothing is known against it. A file that has not changed is not
+        read again."""
         file = self.file(prompt)
-        return file if _has_sound(file) else PROMPT_GONE
+        try:
+            status = os.stat(file)
+        except OSError:
+            return GONE
+        if not stat.S_ISREG(status.st_mode) or status.st_size <= _WAV_HEADER_BYTES:
+            return GONE
+        seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+        known = self._looked_at.get(file)
+        if known is None or known[0] != seen:
+            if len(self._looked_at) >= MAX_LOOKED_AT:
+                self._looked_at.clear()
+            known = self._looked_at[file] = (seen, why_no_sound(file))
+        return known[1]
 
     def wanted(self, config: Config) -> list[Wanted]:
         """Every prompt of every account, each file once, in the configuration's order."""

@@ -41,6 +41,7 @@ from exoflow.prompts import PromptBook
 from exoflow.reload import Refused, fixed, read_again
 from exoflow.store.counts import ALL_BUSY
 from exoflow.store.opening import open_store
+from exoflow.unplayable import Unplayable
 from exoflow.web.agentpages import AgentPages
 from exoflow.web.callpages import CallPages
 from exoflow.web.gate import Gate
@@ -91,6 +92,7 @@ class Service:
         self.call_backs = CallBacks(self.store, lambda: self.staff.clock())
         self._wishes = Wishes(self.store.path, self._switch_agent)
         self._mailer = Mailer()
+        self._unplayable = Unplayable()
         self._editions = Editions(config, self.store, self._make_parts)
         self._reception = Reception(self.parts_for, self.book)
         self.server = CallServer(
@@ -181,6 +183,7 @@ class Service:
             no_descriptor=lambda: self.server.counters["emfile"],
             reload_refused=lambda: self.reload_problem,
             transfers=self._stray.problem,
+            prompts=self._unplayable.problem,
             folders=lambda: Folders(self.store.path, config.switch.recordings, config.switch.cdr, config.spill),
             crm=self.crm.breaker.state,
         )
@@ -246,6 +249,7 @@ class Service:
             sends=self._sends,
             links=self.links,
             call_backs=self.call_backs,
+            unplayable=self._unplayable,
         )
 
     def _make_net(self) -> Net | None:

@@ -139,6 +139,12 @@ RULES = {
             "name that FreeSWITCH misreads",
             "Blanks, brackets and the like change its commands; a tone would be heard.",
         ),
+        ("E611", "no sound", "FreeSWITCH could not open it, and a tone would be heard in its place."),
+        (
+            "W612",
+            "sound that FreeSWITCH may not read",
+            "FreeSWITCH's own user must enter each folder above it.",
+        ),
         ("E701", "secret file", "The file of a password or secret cannot be read or is empty."),
         ("E702", "environment variable not set", "`${NAME}` takes a secret from the environment."),
         ("E703", "malformed secret", "Standard Webhooks: `whsec_` and base64 of 24 to 64 bytes."),

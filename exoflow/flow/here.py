@@ -37,7 +37,8 @@ from exoflow.flow.speech import with_values
 from exoflow.flow.templates import local_time
 from exoflow.lines.legs import moment
 from exoflow.lines.lines import Lines
-from exoflow.prompts import PROMPT_GONE, PromptBook
+from exoflow.prompts import GONE, PROMPT_GONE, PromptBook
+from exoflow.unplayable import Unplayable
 
 log = logging.getLogger("exoflow.flow")
 
@@ -76,6 +77,7 @@ class Parts:
     sends: bool = True
     links: Links | None = None
     call_backs: CallBacks | None = None  # without it nobody is called back
+    unplayable: Unplayable = field(default_factory=Unplayable)
     recording_folders: dict[str, str] = field(default_factory=dict)  # by account: the day's that FreeSWITCH has made
 
 
@@ -467,10 +469,14 @@ class Here:
     def _sound(self, prompt: Prompt) -> str:
         sound = self.parts.prompts.sound(prompt)
         if "://" in sound:
-            path = self.parts.prompts.path(prompt)
-            self.note(
-                "C", "prompt.missing", f"Prompt {path} is not there: a tone was played instead; run `exoflow prompts build`"
-            )
+            path, problem = self.parts.prompts.path(prompt), self.parts.prompts.problem(prompt)
+            if problem in ("", GONE):
+                text = f"Prompt {path} is not there: a tone was played instead; run `exoflow prompts build`"
+                self.note("C", "prompt.missing", text)
+            else:
+                text = f"Prompt {path} {problem}: a tone was played instead; bring a sound"
+                self.note("C", "prompt.unplayable", text, sound=str(path))
+                self.parts.unplayable.add(str(path), problem)
         try:
             return safety.sound(sound)
         except UnsafeText as unsafe:
@@ -514,6 +520,7 @@ class Here:
             self.break_off()
             return True
         if not event.get("Application-Response").startswith(NOT_PLAYED):
+            self.parts.unplayable.played(sound)
             return True
         self.say_unplayable(sound())
         self.execute("playback", PROMPT_GONE, deadline=PROMPT_MARGIN)
@@ -525,6 +532,7 @@ class Here:
         cure = "make it a sound (`file` tells), and let FreeSWITCH's user read it and enter each folder above it"
         text = f"FreeSWITCH could not open {what}: a tone was played instead; {cure}"
         self.note("C", "prompt.unplayable", text, sound=what)
+        self.parts.unplayable.add(what, "could not be opened by FreeSWITCH")
 
     def break_off(self) -> None:
         """Ends the application that runs; never raises but for the call's own end."""

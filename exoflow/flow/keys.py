@@ -175,6 +175,8 @@ def _collect(here: Here, prompts: list[Prompt], question: _Question, before: str
             pressed = missing + keys.pressed + keys.ended_by
             keys = _split(pressed, question)
             late.ahead(pressed[len(keys.pressed + keys.ended_by) :])
+    if prompts and not (unheard or instead or here.has_ended):
+        here.parts.unplayable.played(lambda: here.sounds(prompts))
     if unheard and not keys.pressed and not here.caller_gone:
         here.say_unplayable(here.sounds(prompts))
         return _collect(here, prompts, question, before, PROMPT_GONE)

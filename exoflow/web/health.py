@@ -55,6 +55,7 @@ class Sources:
     no_descriptor: Callable[[], int] = lambda: 0  # times since the start that a call could not be accepted for want of one
     reload_refused: Callable[[], str] = lambda: ""
     transfers: Callable[[], str] = lambda: ""  # that SIP phones have FreeSWITCH dial; empty: none did lately
+    prompts: Callable[[], str] = lambda: ""  # sounds that callers should have heard; empty: all were played
     folders: Callable[[], Folders | None] = lambda: None
     crm: Callable[[], list[dict[str, Any]]] = list  # CRM hosts that are not asked at present; an account's trouble, not ours
 
@@ -124,6 +125,8 @@ class Readiness:
         if event_socket:
             cure = "is FreeSWITCH running, and is switch.event_socket as its event_socket.conf says?"
             yield Reason("event_socket", f"{event_socket}; {cure}")
+        if unplayable := self._sources.prompts():
+            yield Reason("prompts", unplayable)
         if transfers := self._sources.transfers():
             yield Reason("transfers", transfers)
         if refused:

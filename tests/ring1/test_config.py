@@ -10,6 +10,7 @@ from exoflow.config.load import load
 from exoflow.config.model import Account, Config, Number, Prompts, Switch, Trunk
 from exoflow.config.promptpath import prompt_path
 from exoflow.config.steps import ConnectStep, GatherStep, GreetingStep, MenuStep, Prompt
+from exoflow.linesound import wav
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "tests/config"
@@ -42,7 +43,7 @@ def test_paths_of_an_accounts_file_start_at_its_own_folder(tmp_path):
     file.write_text(file.read_text().replace('{say: "Welcome to Acme."}', "{play: sounds/welcome.wav}"))
     sound = tmp_path / "accounts/sounds/welcome.wav"
     sound.parent.mkdir()
-    sound.touch()
+    sound.write_bytes(wav(bytes(1600)))
     config = load(tmp_path / "exoflow.yaml", {}).config
     assert config is not None
     step = config.accounts["acme"].flows["main"].steps["welcome"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from exoflow.config.load import load
+from exoflow.linesound import wav
 
 CLINIC = Path(__file__).parents[2] / "examples/clinic"
 
@@ -89,7 +89,7 @@ def test_folder_whose_name_freeswitch_misreads_is_found_and_its_accounts_are_rea
 @pytest.mark.parametrize("name", ["main menu.wav", "Welcome (final).wav", "स्वागत.wav", "a;b.wav"])
 def test_sound_whose_name_freeswitch_misreads_is_found_at_its_place(tmp_path, name):
     (tmp_path / "accounts").mkdir()
-    shutil.copy(Path(__file__).parents[1] / "support/audio.py", tmp_path / "accounts" / name)
+    (tmp_path / "accounts" / name).write_bytes(wav(bytes(1600)))
     steps = f'hello: {{greeting: {{play: "{name}"}}, next: bye}}\n      bye: {{hangup: {{}}}}\n'
     account = f"flows:\n  main:\n    start: hello\n    steps:\n      {steps}"
     codes = found(tmp_path, account=account)

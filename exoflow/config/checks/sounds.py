@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from exoflow.characters import switch_takes_path
@@ -15,6 +17,8 @@ from exoflow.config.model import Account, Prompts
 from exoflow.config.promptpath import prompt_path
 from exoflow.config.spoken_texts import needs_engine, rendered
 from exoflow.config.stepbase import Block, Prompt, PromptOrUrl, Step
+from exoflow.config.yaml12 import Document
+from exoflow.soundfiles import first_closed, why_no_sound
 
 OWN_ENGINES = ("espeak-ng", "text")
 
@@ -44,6 +48,9 @@ def check(draft: Draft) -> Iterator[Finding]:
                     if not os.path.isfile(prompt.play):
                         message = f"no such sound file: {prompt.play}; relative paths start at the folder of this file"
                         yield account.document.at("E602", message, *where)
+                    elif why := why_no_sound(prompt.play):
+                        message = f"{os.path.normpath(prompt.play)} {why}; bring a sound, best a WAV of 8 kHz, 16 bit, mono"
+                        yield account.document.at("E611", message, *where)
                     elif not switch_takes_path(os.path.realpath(prompt.play)):
                         message = f"`{os.path.realpath(prompt.play)}`: {TAKEN}; rename the file or its folder"
                         yield account.document.at("E610", message, *where)
@@ -62,6 +69,7 @@ def check(draft: Draft) -> Iterator[Finding]:
         many = f"{len(missing)} prompts are" if len(missing) > 1 else "1 prompt is"
         message = f"{many} not rendered yet; run `exoflow prompts build`"
         yield draft.main_document.at("W603", message, "prompts", key=True)
+    yield from _closed(draft)
 
 
 def _without_engine(flow: str, name: str, step: Step, account: Account, languages: Sequence[str]) -> Iterator[tuple[Any, ...]]:
@@ -74,6 +82,42 @@ def _without_engine(flow: str, name: str, step: Step, account: Account, language
                     "into the main file"
                 )
                 yield (message, "flows", flow, "steps", name, *inner, "say")
+
+
+def _closed(draft: Draft) -> Iterator[Finding]:
+    """Folders and files on the way to a sound that FreeSWITCH's user may not enter or read. The user is the owner of the folder
+    of recordings, which FreeSWITCH writes."""
+    if draft.main is None or (user := _writer_of(draft.main.switch.recordings)) is None:
+        return
+    uid, groups = user
+    folder = (draft.main_document, ("prompts", "folder"))
+    files: dict[str, tuple[Document, tuple[str | int, ...]]] = {str(draft.main.prompts.folder): folder}
+    for account in draft.accounts:
+        for flow, name, step in account.steps_as_run():
+            for inner, prompt in prompts_of(step, ()):
+                if isinstance(prompt.play, str):
+                    where = ("flows", flow, "steps", name, *inner, "play")
+                    files.setdefault(prompt.play, (account.document, where))
+    for file, (document, where) in files.items():
+        try:
+            closed = first_closed(file, uid, groups)
+        except OSError:
+            continue  # it is not there, and another finding says so
+        if closed:
+            message = f"FreeSWITCH's user (uid {uid}) may not enter or read {closed}; callers would hear a tone"
+            yield document.at("W612", message, *where)
+
+
+def _writer_of(folder: Path) -> tuple[int, frozenset[int]] | None:
+    """Another user than this one whose folder it is, with that user's groups; None if there is none."""
+    try:
+        uid = os.stat(folder).st_uid
+        if uid in (0, os.geteuid()):
+            return None
+        known = pwd.getpwuid(uid)
+        return uid, frozenset(os.getgrouplist(known.pw_name, known.pw_gid))
+    except (OSError, KeyError):
+        return None
 
 
 def _single(step: Step, account: Account, languages: Sequence[str]) -> Iterator[tuple[tuple[str | int, ...], Prompt]]:

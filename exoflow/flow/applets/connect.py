@@ -22,6 +22,7 @@ from exoflow.flow.legends import settle_unheard
 from exoflow.flow.plan import Plan, next_round, planned
 from exoflow.flow.whisper import INDIAN_RINGBACK
 from exoflow.lines.legs import RecordingEvents
+from exoflow.prompts import PROMPT_GONE
 from exoflow.telephony.dialstring import ON_BRIDGE
 
 _EDGE = "~"  # between the variables of a multiset: a tone has commas and semicolons in it
@@ -134,6 +135,8 @@ def _prepare(here: Here, connect: ConnectSettings, plan: Plan) -> None:
     """What the caller's leg must know before its first bridge. Ringback starts at once: waiting for ALERTING means seconds
     of silence on a mobile network (facts, freeswitch-socket.md section 11)."""
     own = INDIAN_RINGBACK if connect.ringback is None else here.sound(connect.ringback)
+    if own == PROMPT_GONE:  # a sound that cannot be played: ringing says more than a tone
+        own = INDIAN_RINGBACK
     ringback = plan.how.ringback or own
     variables = {
         "ignore_early_media": "true",
