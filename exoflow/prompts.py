@@ -16,7 +16,7 @@ import tempfile
 import time
 import wave
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,6 +101,10 @@ class PromptBook:
                 self._looked_at.clear()
             known = self._looked_at[file] = (seen, why_no_sound(file))
         return known[1]
+
+    def problem_of(self, prompts: Iterable[Prompt]) -> str:
+        """That of the first which has one."""
+        return next((problem for prompt in prompts if (problem := self.problem(prompt))), "")
 
     def wanted(self, config: Config) -> list[Wanted]:
         """Every prompt of every account, each file once, in the configuration's order."""

@@ -139,7 +139,7 @@ RULES = {
             "name that FreeSWITCH misreads",
             "Blanks, brackets and the like change its commands; a tone would be heard.",
         ),
-        ("E611", "no sound", "FreeSWITCH could not open it, and a tone would be heard in its place."),
+        ("W611", "no sound", "FreeSWITCH could not open it, and a tone would be heard in its place."),
         (
             "W612",
             "sound that FreeSWITCH may not read",

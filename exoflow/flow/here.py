@@ -114,6 +114,7 @@ class Here:
         self._ended_before = False  # was the call's end known when it did?
         self._in_gap = False  # nothing has been done since
         self._filled: dict[Prompt, list[Prompt]] = {}  # texts of this step with the values in them
+        self._no_sounds: set[tuple[int, str]] = set()  # visits and files that are told to be none
         self.keys_kept = ""  # of keys_typed, as the channel has it
         self._aftermath: list[gevent.Greenlet] = []
         self._aftermath_seconds = AFTERMATH_SECONDS
@@ -474,14 +475,21 @@ class Here:
                 text = f"Prompt {path} is not there: a tone was played instead; run `exoflow prompts build`"
                 self.note("C", "prompt.missing", text)
             else:
-                text = f"Prompt {path} {problem}: a tone was played instead; bring a sound"
-                self.note("C", "prompt.unplayable", text, sound=str(path))
-                self.parts.unplayable.add(str(path), problem)
+                self._say_no_sound(str(path), problem)
         try:
             return safety.sound(sound)
         except UnsafeText as unsafe:
             self.failed("C", "prompt.unsafe", f"A tone was played instead of a prompt: {unsafe}; rename the file or its folder")
             return PROMPT_GONE
+
+    def _say_no_sound(self, path: str, problem: str) -> None:
+        """Once a visit of a step: a menu asks for its sounds at each attempt."""
+        if (seen := (self.at.visit, path)) in self._no_sounds:
+            return
+        self._no_sounds.add(seen)
+        text = f"Prompt {path} {problem}: a tone was played instead; bring a sound"
+        self.note("C", "prompt.unplayable", text, sound=path)
+        self.parts.unplayable.add(path, problem)
 
     def spoken(self, prompt: Prompt) -> Prompt:
         """The prompt in the caller's language."""
@@ -507,7 +515,9 @@ class Here:
     def play(self, *prompts: Prompt) -> bool:
         """Plays prompts that nobody types over. Were they heard? Raises CallEnded, Disconnected."""
         listed = list(prompts)
-        return self.play_sound(lambda: self.sounds(listed), deadline=self.seconds(listed))
+        heard = self.play_sound(lambda: self.sounds(listed), deadline=self.seconds(listed))
+        parts = (part for prompt in listed for part in self._parts(self.spoken(prompt)))
+        return heard and self.parts.prompts.problem_of(parts) in ("", GONE)
 
     def play_sound(self, sound: Callable[[], str], *, deadline: float) -> bool:
         """Plays a sound to its end; one that does not end is broken off and noted. One that the switch cannot open is noted,

@@ -74,9 +74,9 @@ def test_sound_that_is_none_is_found_at_its_place(tmp_path):
         'name: Clinic\nnumbers:\n  - {number: "+918030752400", trunk: PRI1, flow: main}\nflows:\n  main:\n'
         "    start: hi\n    steps:\n      hi: {greeting: {play: hello.wav}, next: bye}\n      bye: {hangup: {}}\n"
     )
-    [error] = load(tmp_path / "exoflow.yaml", {}).errors
-    assert (error.code, error.line) == ("E611", 8)
-    assert "hello.wav is no sound: it begins with 'this is text and'" in error.message
+    [found] = [one for one in load(tmp_path / "exoflow.yaml", {}).findings if one.code == "W611"]
+    assert found.line == 8
+    assert "hello.wav is no sound: it begins with 'this is text and'" in found.message
 
 
 def test_ringback_that_is_no_sound_becomes_ringing_and_is_told(hall, tmp_path):
@@ -102,3 +102,20 @@ def test_health_tells_a_sound_until_it_was_played():
     for number in range(MAX_SOUNDS):
         sounds.played(lambda number=number: f"/a{number}.wav")
     assert sounds.problem() == ""
+
+
+def test_menu_and_greeting_whose_file_is_no_sound_are_told_once_a_step(hall, tmp_path):
+    sound = tmp_path / "hello.wav"
+    sound.write_bytes(SOUND)
+    prompt = {"play": str(sound)}
+    steps = {
+        "hi": {"greeting": prompt, "next": "ask"},
+        "ask": {"menu": {**prompt, "attempts": 2, "timeout": 2}, "keys": {"1": "bye"}, "otherwise": "last"},
+        "last": {"greeting": prompt, "next": "bye"},
+        "bye": BYE,
+    }
+    site: Hall = hall(steps)
+    sound.write_bytes(b"this is text and no sound at all " * 300)
+    _, state = site.run()
+    codes = [entry.code for entry in state.journey if entry.code.startswith(("prompt.", "greeting.played", "menu."))]
+    assert codes == ["prompt.unplayable", "menu.no_input", "menu.no_input", "menu.no_keys", "prompt.unplayable"]

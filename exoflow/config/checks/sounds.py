@@ -50,8 +50,8 @@ def check(draft: Draft) -> Iterator[Finding]:
                         yield account.document.at("E602", message, *where)
                     elif why := why_no_sound(prompt.play):
                         message = f"{os.path.normpath(prompt.play)} {why}; bring a sound, best a WAV of 8 kHz, 16 bit, mono"
-                        yield account.document.at("E611", message, *where)
-                    elif not switch_takes_path(os.path.realpath(prompt.play)):
+                        yield account.document.at("W611", message, *where)
+                    if os.path.isfile(prompt.play) and not switch_takes_path(os.path.realpath(prompt.play)):
                         message = f"`{os.path.realpath(prompt.play)}`: {TAKEN}; rename the file or its folder"
                         yield account.document.at("E610", message, *where)
                 elif prompts is not None and not os.path.isfile(path := prompt_path(prompts, prompt)):
