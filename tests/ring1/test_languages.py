@@ -16,6 +16,7 @@ from exoflow.config.model import Prompts
 from exoflow.config.promptpath import prompt_path
 from exoflow.config.stepbase import Block
 from exoflow.config.steps import Prompt
+from exoflow.linesound import wav
 from exoflow.prompts import PromptBook
 
 BOTH = {"say": {"en": "Hello.", "hi": "नमस्ते।"}}
@@ -77,7 +78,7 @@ def configured(folder: Path, engine: str, *greetings: dict[str, Any], **account:
 
 def test_files_by_language_lie_beside_the_accounts_file(tmp_path: Path) -> None:
     (tmp_path / "accounts").mkdir()
-    (tmp_path / "accounts/hello.wav").touch()
+    (tmp_path / "accounts/hello.wav").write_bytes(wav(bytes(160)))
     (tmp_path / "accounts").rename(tmp_path / "sounds")
     loaded = configured(tmp_path, "text", {"play": {"en": "../sounds/hello.wav", "hi": "../sounds/namaste.wav"}})
     [missing] = loaded.errors

@@ -150,6 +150,18 @@ def _record(told: Told) -> list[str]:
     return found
 
 
+def _reached(scenario: Scenario, step: str, silent: set[str]) -> set[str]:
+    """The steps to which a step's branches lead, also through steps of which no other line tells."""
+    found: set[str] = set()
+    ahead = [step]
+    while ahead:
+        for other in set(_next(scenario.steps[ahead.pop()])) - found:
+            found.add(other)
+            if other in silent:
+                ahead.append(other)
+    return found
+
+
 def _journey(scenario: Scenario, told: Told) -> list[str]:
     """From the arrival along the flow's branches to an end."""
     lines = [line for line in told.journey if not line[1].startswith("recording.")]
@@ -160,9 +172,11 @@ def _journey(scenario: Scenario, told: Told) -> list[str]:
         found.append(f"ends with {lines[-1]}")
     at = next((n for n, (_, code) in enumerate(lines) if code == "caller.left"), len(lines))
     steps = [step for step, _ in lines[:at] if step]
+    # of a message in which nothing was said there is this line alone, and it comes when the file was looked at
+    silent = {step for step, code in told.journey if code == "recording.nothing_said"}
     ways = [(one, other) for one, other in pairwise(steps) if one != other]
     for one, other in ways:
-        if other not in _next(scenario.steps[one]):
+        if other not in _reached(scenario, one, silent):
             found.append(f"from {one} to {other}, where no branch leads")
     return found
 
