@@ -59,6 +59,7 @@ class LostCalls:
         self._core = ""
         self._left: list[CallState] | None = None
         self._gone: dict[str, float] = {}  # since when a channel is known not to exist
+        self._born: set[str] = set()  # channels without a session that a look has found
         self._wanted = Event()
         self._runner: gevent.Greenlet | None = None
 
@@ -91,7 +92,14 @@ class LostCalls:
         restarted = bool(self._core) and core != self._core
         self._core = core
         now, gone = time.monotonic(), {}
-        absent = [one for one in self._without_session() if not self._switch.exists(one[0].facts.channel)]
+        absent, there = [], set()
+        for one in self._without_session():
+            channel = one[0].facts.channel
+            if self._switch.exists(channel):
+                there.add(channel)
+            else:
+                absent.append(one)
+        self._born = there | self._born.intersection(one[0].facts.channel for one in absent)
         # a channel that hangs up no longer exists, and its CDR comes when its thread gets to it: the list has it until then
         listed = {channel.uuid for channel in self._switch.channels()} if absent else set()
         for state, here in absent:
@@ -107,7 +115,8 @@ class LostCalls:
 
     def _patience(self, state: CallState) -> float:
         """For how long its channel must have been gone."""
-        if state.facts.placed is not None and state.ring_at is None and state.answered_at is None:
+        seen = state.ring_at is not None or state.answered_at is not None or state.facts.channel in self._born
+        if state.facts.placed is not None and not seen:
             return UNBORN_SECONDS
         return REENTRY_SECONDS if self._net is None else GONE_SECONDS
 

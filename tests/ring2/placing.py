@@ -24,6 +24,6 @@ def place(site: Site, **form: str) -> str:
     return sid
 
 
-def closed(site: Site, sid: str, seconds: float = 60) -> CallState:
+def closed(site: Site, sid: str, seconds: float = 90) -> CallState:
     state: CallState = wait_for(lambda: (one := site.call_of(sid)) and one.outcome and one, seconds, f"the end of {sid}")
     return state
