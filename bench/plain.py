@@ -92,7 +92,7 @@ def on_freeswitch(*, rounds: int, calls: int, rate: float) -> tuple[str, Figures
                     callers = Callers(box)
                     callers.run(20, rate)
                     before = running.cpu()
-                    callers.run(calls, rate)
-                    figures[name].append((running.cpu() - before) / calls)
+                    ended = callers.run(calls, rate)
+                    figures[name].append((running.cpu() - before) / ended)
                     callers.close()
     return version, figures
