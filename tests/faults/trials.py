@@ -77,7 +77,7 @@ TRIALS = (
     Trial(
         "a CRM that drips",
         ("test_crm_http.py::test_a_slow_server_is_cut_at_the_deadline", "test_flow_passthru.py"),
-        ("test_crm.py::test_a_dripping_answer_is_cut_at_the_deadline",),
+        ("test_crm.py::test_body_that_drips_is_cut_at_the_deadline_and_the_status_counts",),
     ),
     Trial(
         "a CRM that is away, wrong, or floods",
